@@ -4,7 +4,8 @@
 //     └ series (label values)  → slots in one growing Float64Array
 //
 // A histogram takes one slot a bucket, one for +Inf, and one for the sum. Series that nothing touched for
-// `retainIdle` are dropped on exposition, unless someone still holds them open.
+// `retainIdle` are dropped on exposition. A holder may keep its series for ever: one that was dropped comes
+// back, with its value, when it is next touched.
 
 export type Labels = Readonly<Record<string, string | number | undefined>>;
 
@@ -37,10 +38,17 @@ type Type = "counter" | "gauge" | "histogram";
 /** Values of one series; `touched` says it changed since the last sweep. */
 class Slots {
   readonly values: Float64Array;
-  touched = true;
+  touched = false;
   idleSince = 0;
-  constructor(size: number) {
+  readonly #register: () => void;
+  constructor(size: number, register: () => void) {
     this.values = new Float64Array(size);
+    this.#register = register;
+  }
+  /** The first change since a sweep: the series may have been dropped meanwhile. */
+  touch(): void {
+    this.touched = true;
+    this.#register();
   }
 }
 
@@ -51,7 +59,7 @@ class Counter implements CounterSeries {
   }
   inc(by = 1): void {
     this.slots.values[0]! += by;
-    this.slots.touched = true;
+    if (!this.slots.touched) this.slots.touch();
   }
   get value(): number {
     return this.slots.values[0]!;
@@ -61,7 +69,7 @@ class Counter implements CounterSeries {
 class Gauge extends Counter implements GaugeSeries {
   set(value: number): void {
     this.slots.values[0] = value;
-    this.slots.touched = true;
+    if (!this.slots.touched) this.slots.touch();
   }
   dec(by = 1): void {
     this.inc(-by);
@@ -82,7 +90,7 @@ class Histogram implements HistogramSeries {
     while (i < bounds.length && value > bounds[i]!) i += 1;
     this.slots.values[i]! += 1;
     this.slots.values[bounds.length + 1]! += value;
-    this.slots.touched = true;
+    if (!this.slots.touched) this.slots.touch();
   }
   get count(): number {
     let count = 0;
@@ -132,15 +140,16 @@ export class Family<S extends CounterSeries | GaugeSeries | HistogramSeries> {
       this.#overflow();
       return this.labels({});
     }
-    const slots = new Slots(this.type === "histogram" ? this.bounds.length + 2 : 1);
-    const made =
-      this.type === "histogram"
-        ? new Histogram(slots, this.bounds)
-        : this.type === "gauge"
-          ? new Gauge(slots)
-          : new Counter(slots);
-    this.series.set(key, made as unknown as S & { slots: Slots });
-    return made as unknown as S;
+    const slots = new Slots(this.type === "histogram" ? this.bounds.length + 2 : 1, () => {
+      this.series.set(key, made);
+    });
+    const made = (this.type === "histogram"
+      ? new Histogram(slots, this.bounds)
+      : this.type === "gauge"
+        ? new Gauge(slots)
+        : new Counter(slots)) as unknown as S & { slots: Slots };
+    slots.touch();
+    return made;
   }
 }
 

@@ -103,7 +103,8 @@ function p256Key(spki: Buffer): KeyObject {
 /** The bytes of a bit string without unused bits: any other encoding of a signature is refused. */
 function wholeBits(signature: ReturnType<typeof fromDer> | undefined): Buffer {
   const bytes = bytesOf(signature, "a signature");
-  if (bytes[0] !== 0) throw new Error("expected a signature of whole bytes");
+  if (signature?.type !== Type.BITSTRING || bytes[0] !== 0)
+    throw new Error("expected a signature of whole bytes");
   return bytes.subarray(1);
 }
 

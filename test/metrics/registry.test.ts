@@ -1,0 +1,75 @@
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { parseMetrics, type Sample } from "../../src/metrics/parse.ts";
+import { Registry } from "../../src/metrics/registry.ts";
+
+const test = suite("metrics");
+
+function samplesOf(text: string): Sample[] {
+  const samples: Sample[] = [];
+  parseMetrics(text, (sample) => samples.push(sample));
+  return samples;
+}
+
+test("what is exposed is read back, for any label value", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), fc.integer({ min: 0, max: 1e9 }), (value, by) => {
+      const registry = new Registry();
+      registry.counter("a_total", "a").labels({ x: value, none: undefined }).inc(by);
+      assert.equal(samplesOf(registry.expose()), [{ name: "a_total", labels: { x: value }, value: by }]);
+    }),
+  );
+});
+
+test("a histogram is cumulative, with sum and count", () => {
+  const registry = new Registry();
+  const series = registry.histogram("d_ms", "d", [1, 10]).labels({ a: "b" });
+  for (const value of [0.5, 1, 5, 100]) series.observe(value);
+  const samples = samplesOf(registry.expose()).map((s) => `${s.name}${s.labels["le"] ?? ""}=${s.value}`);
+  assert.equal(samples, [
+    "d_ms_bucket1=2",
+    "d_ms_bucket10=3",
+    "d_ms_bucket+Inf=4",
+    "d_ms_sum=106.5",
+    "d_ms_count=4",
+  ]);
+});
+
+test("an idle series is dropped and comes back with its value when touched", () => {
+  let now = 0;
+  const registry = new Registry({ retainIdle: 1_000, now: () => now });
+  const series = registry.counter("a_total", "a").labels({ x: 1 });
+  series.inc(3);
+  assert.is(samplesOf(registry.expose()).length, 1);
+  now = 2_000;
+  assert.is(samplesOf(registry.expose()).length, 0);
+  series.inc();
+  assert.is(samplesOf(registry.expose())[0]?.value, 4);
+});
+
+test("a gauge above zero outlives idleness", () => {
+  let now = 0;
+  const registry = new Registry({ retainIdle: 1_000, now: () => now });
+  registry.gauge("open", "o").labels().set(2);
+  registry.expose();
+  now = 5_000;
+  assert.is(samplesOf(registry.expose())[0]?.value, 2);
+});
+
+test("series beyond the limit share one, and the overflow is counted", () => {
+  const registry = new Registry({ seriesLimit: 2 });
+  const family = registry.counter("a_total", "a");
+  for (let i = 0; i < 10; i += 1) family.labels({ i }).inc();
+  const samples = samplesOf(registry.expose());
+  assert.is(samples.find((s) => s.name === "a_total" && s.labels["i"] === undefined)?.value, 8);
+  assert.is(samples.find((s) => s.name === "mesh_metrics_series_overflow_total")?.value, 8);
+});
+
+test("a line that cannot be read is named", () => {
+  assert.throws(() => samplesOf("a 1\nb{c=d} 2\n"), /line 2: expected a label/);
+  assert.throws(() => samplesOf("a x\n"), /line 1: expected a number/);
+  assert.throws(() => samplesOf('a{b="c 1\n'), /line 1/);
+});
+
+test.run();
