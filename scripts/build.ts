@@ -1,0 +1,83 @@
+// Builds dist/ with esbuild: one entry per command, one per process, shared chunks between commands; then
+// writes oclif.manifest.json. `tsx scripts/build.ts`.
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type BuildOptions, build } from "esbuild";
+import { packageRoot } from "../src/util/package-root.ts";
+import { renderManifest } from "./manifest.ts";
+
+const root = packageRoot();
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+
+/** CommonJS packages inside an ES module bundle ask for `require`. */
+const REQUIRE_BANNER =
+  'import { createRequire as __meshRequire } from "node:module"; const require = __meshRequire(import.meta.url);';
+
+const shared: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: "node",
+  format: "esm",
+  target: "node20.19",
+  minifySyntax: true,
+  minifyWhitespace: true,
+  sourcemap: "external",
+  legalComments: "none",
+  metafile: true,
+  outdir: "dist",
+  outbase: "src",
+  external: ["koffi"],
+  banner: { js: REQUIRE_BANNER },
+  define: {
+    __MESH_VERSION__: JSON.stringify(version),
+    "process.env.NODE_ENV": '"production"',
+    "process.env.DEV": '"false"',
+  },
+  // ink asks for the React dev tools when DEV is set; they would crash at import in a bundle.
+  alias: { "react-devtools-core": join(root, "scripts/empty-module.ts") },
+  logLevel: "warning",
+};
+
+/** Source files below `directory`, recursively, relative to the package. */
+function sources(directory: string): string[] {
+  return readdirSync(join(root, directory), { withFileTypes: true, recursive: true })
+    .filter((file) => file.isFile() && /\.tsx?$/.test(file.name))
+    .map((file) => join(file.parentPath, file.name).slice(root.length + 1))
+    .sort();
+}
+
+rmSync(join(root, "dist"), { recursive: true, force: true });
+
+// Commands share chunks. Processes do not: each is one file, so that a container reads what it runs and no more.
+const commands = await build({
+  ...shared,
+  entryPoints: sources("src/commands"),
+  splitting: true,
+  chunkNames: "chunks/[hash]",
+});
+const cli = await build({
+  ...shared,
+  entryPoints: ["src/cli/entry.ts", "src/cli/complete-entry.ts"].filter((file) =>
+    sources("src/cli").includes(file),
+  ),
+  splitting: true,
+  chunkNames: "chunks/[hash]",
+});
+const processes = await Promise.all(
+  sources("src/entry").map((entry) => build({ ...shared, entryPoints: [entry] })),
+);
+
+/** What ended up in each output file, for the tests that guard start-up and the proxy's memory. */
+const outputs: Record<string, { bytes: number; inputs: string[]; imports: string[] }> = {};
+for (const { metafile } of [commands, cli, ...processes]) {
+  for (const [file, output] of Object.entries(metafile!.outputs)) {
+    if (file.endsWith(".map")) continue;
+    outputs[file] = {
+      bytes: output.bytes,
+      inputs: Object.keys(output.inputs),
+      imports: output.imports.filter((i) => i.kind === "import-statement" && !i.external).map((i) => i.path),
+    };
+  }
+}
+writeFileSync(join(root, "dist/outputs.json"), JSON.stringify(outputs));
+writeFileSync(join(root, "oclif.manifest.json"), await renderManifest());

@@ -1,0 +1,2 @@
+// Stands in for optional packages that must not be bundled.
+export default {};
