@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type BuildOptions, build } from "esbuild";
 import { packageRoot } from "../src/util/package-root.ts";
 import { renderManifest } from "./manifest.ts";
+import { renderNotices } from "./notices.ts";
 
 const root = packageRoot();
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
@@ -48,28 +49,25 @@ function sources(directory: string): string[] {
 
 rmSync(join(root, "dist"), { recursive: true, force: true });
 
-// Commands share chunks. Processes do not: each is one file, so that a container reads what it runs and no more.
-const commands = await build({
-  ...shared,
-  entryPoints: sources("src/commands"),
-  splitting: true,
-  chunkNames: "chunks/[hash]",
-});
-const cli = await build({
-  ...shared,
-  entryPoints: ["src/cli/entry.ts", "src/cli/complete-entry.ts"].filter((file) =>
-    sources("src/cli").includes(file),
-  ),
-  splitting: true,
-  chunkNames: "chunks/[hash]",
-});
-const processes = await Promise.all(
-  sources("src/entry").map((entry) => build({ ...shared, entryPoints: [entry] })),
-);
+// Commands and the CLI's own entries share chunks. Processes do not: each is one file, so that a container reads
+// what it runs and no more.
+const CLI_ENTRIES = ["src/entry/cli.ts", "src/entry/complete.ts"];
+const entries = sources("src/entry");
+const builds = await Promise.all([
+  build({
+    ...shared,
+    entryPoints: [...sources("src/commands"), ...entries.filter((entry) => CLI_ENTRIES.includes(entry))],
+    splitting: true,
+    chunkNames: "chunks/[hash]",
+  }),
+  ...entries
+    .filter((entry) => !CLI_ENTRIES.includes(entry))
+    .map((entry) => build({ ...shared, entryPoints: [entry] })),
+]);
 
 /** What ended up in each output file, for the tests that guard start-up and the proxy's memory. */
 const outputs: Record<string, { bytes: number; inputs: string[]; imports: string[] }> = {};
-for (const { metafile } of [commands, cli, ...processes]) {
+for (const { metafile } of builds) {
   for (const [file, output] of Object.entries(metafile!.outputs)) {
     if (file.endsWith(".map")) continue;
     outputs[file] = {
@@ -80,4 +78,11 @@ for (const { metafile } of [commands, cli, ...processes]) {
   }
 }
 writeFileSync(join(root, "dist/outputs.json"), JSON.stringify(outputs));
+writeFileSync(
+  join(root, "dist/THIRD-PARTY-NOTICES"),
+  renderNotices(
+    root,
+    Object.values(outputs).flatMap((output) => output.inputs),
+  ),
+);
 writeFileSync(join(root, "oclif.manifest.json"), await renderManifest());
