@@ -1,0 +1,201 @@
+// Settings by annotation: what each `config.linkerd.io/…` key sets, values < namespace < pod, nothing ignored
+// in silence.
+import { KEYS } from "../manifests/names.ts";
+import { nearest, type Problem, schemaAt } from "../manifests/schema.ts";
+import { mergeTrees, type Values, valuesSchema } from "../manifests/values.ts";
+import { parseDuration } from "../util/duration.ts";
+import { errorMessage } from "../util/error.ts";
+import { formatPortSet, parsePortSet } from "../util/port-set.ts";
+import type { StringMap } from "./workload.ts";
+
+interface Setting {
+  /** Path in the values. */
+  readonly path: string;
+  /** Annotation text to the text that the value's schema reads. @throws RangeError */
+  readonly read?: (text: string) => string;
+}
+
+const onOff = (text: string): string => {
+  if (text === "enabled" || text === "true") return "true";
+  if (text === "disabled" || text === "false") return "false";
+  throw new RangeError(`expected enabled or disabled, got ${JSON.stringify(text)}`);
+};
+const seconds = (text: string): string => String(Math.ceil(parseDuration(text) / 1000));
+
+/** Annotations under `config.linkerd.io/` that have an effect. */
+const SETTINGS: Readonly<Record<string, Setting>> = {
+  "proxy-image": { path: "proxy.image.name" },
+  "proxy-version": { path: "proxy.image.version" },
+  "image-pull-policy": { path: "proxy.image.pullPolicy" },
+  "inbound-port": { path: "proxy.ports.inbound" },
+  "outbound-port": { path: "proxy.ports.outbound" },
+  "control-port": { path: "proxy.ports.control" },
+  "admin-port": { path: "proxy.ports.admin" },
+  "skip-inbound-ports": { path: "proxyInit.ignoreInboundPorts" },
+  "skip-outbound-ports": { path: "proxyInit.ignoreOutboundPorts" },
+  "skip-subnets": { path: "proxyInit.skipSubnets" },
+  "opaque-ports": { path: "proxy.opaquePorts" },
+  "proxy-cpu-request": { path: "proxy.resources.cpu.request" },
+  "proxy-cpu-limit": { path: "proxy.resources.cpu.limit" },
+  "proxy-cpu-ratio-limit": { path: "proxy.coresRatio" },
+  "proxy-memory-request": { path: "proxy.resources.memory.request" },
+  "proxy-memory-limit": { path: "proxy.resources.memory.limit" },
+  "proxy-ephemeral-storage-request": { path: "proxy.resources.ephemeral-storage.request" },
+  "proxy-ephemeral-storage-limit": { path: "proxy.resources.ephemeral-storage.limit" },
+  "proxy-uid": { path: "proxy.uid" },
+  "proxy-gid": { path: "proxy.gid" },
+  "proxy-log-level": { path: "proxy.logLevel" },
+  "proxy-log-format": { path: "proxy.logFormat" },
+  "access-log": { path: "proxy.accessLog" },
+  "proxy-admin-shutdown": { path: "proxy.enableShutdownEndpoint", read: onOff },
+  "enable-external-profiles": { path: "proxy.enableExternalProfiles", read: onOff },
+  "proxy-require-identity-inbound-ports": { path: "proxy.requireIdentityOnInboundPorts" },
+  "proxy-metrics-hostname-labels": { path: "proxy.metricsHostnameLabels", read: onOff },
+  "proxy-outbound-connect-timeout": { path: "proxy.outboundConnectTimeout" },
+  "proxy-inbound-connect-timeout": { path: "proxy.inboundConnectTimeout" },
+  "proxy-outbound-discovery-cache-unused-timeout": { path: "proxy.outboundDiscoveryCacheUnusedTimeout" },
+  "proxy-inbound-discovery-cache-unused-timeout": { path: "proxy.inboundDiscoveryCacheUnusedTimeout" },
+  "proxy-disable-outbound-protocol-detect-timeout": {
+    path: "proxy.disableOutboundProtocolDetectTimeout",
+    read: onOff,
+  },
+  "proxy-disable-inbound-protocol-detect-timeout": {
+    path: "proxy.disableInboundProtocolDetectTimeout",
+    read: onOff,
+  },
+  "close-wait-timeout": { path: "proxyInit.closeWaitTimeoutSecs", read: seconds },
+  "default-inbound-policy": { path: "proxy.defaultInboundPolicy" },
+  "shutdown-grace-period": { path: "proxy.shutdownGracePeriod" },
+  "proxy-enable-native-sidecar": { path: "proxy.nativeSidecar", read: onOff },
+  "proxy-additional-env": { path: "proxy.additionalEnv" },
+};
+
+/** The same under the prefixes that Linkerd has for settings it was still trying. */
+const TRIAL_SETTINGS: Readonly<Record<string, Setting>> = {
+  [`${KEYS.configAlpha}proxy-wait-before-exit-seconds`]: { path: "proxy.waitBeforeExitSeconds" },
+  [`${KEYS.configAlpha}proxy-enable-native-sidecar`]: { path: "proxy.nativeSidecar", read: onOff },
+  [`${KEYS.configBeta}proxy-enable-native-sidecar`]: { path: "proxy.nativeSidecar", read: onOff },
+};
+
+/** Linkerd's annotations that this version takes note of but that change nothing here. */
+const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+  "debug-image": "there is no debug container",
+  "debug-image-version": "there is no debug container",
+  "debug-image-pull-policy": "there is no debug container",
+  "enable-debug-sidecar": "there is no debug container",
+  "enable-gateway": "multicluster gateways are not supported",
+  "proxy-await": "a native sidecar is ready before the application starts",
+  "proxy-log-http-headers": "the proxy never logs headers",
+};
+
+/** Keys under the same prefix that are not injection's to read. */
+const OTHERS = ["admission-webhooks", "pod-inbound-ports"];
+
+const SETTING_BY_KEY = new Map<string, Setting>([
+  ...Object.entries(SETTINGS).map(([name, setting]) => [`${KEYS.config}${name}`, setting] as const),
+  ...Object.entries(TRIAL_SETTINGS),
+]);
+
+/** Keys of all annotations that change how a pod is meshed. */
+export const SETTING_KEYS: readonly string[] = [...SETTING_BY_KEY.keys()];
+
+export const POD_INBOUND_PORTS = `${KEYS.config}pod-inbound-ports`;
+
+export interface Settings {
+  readonly values: Values;
+  /** What is wrong with annotations, each a sentence that names the key and where it is. */
+  readonly problems: readonly string[];
+}
+
+/**
+ * `values` with what the annotations of namespace and pod say. An invalid annotation leaves the value below it
+ * in force and is reported.
+ *
+ * @param portNames resolves names in `opaque-ports` to the pod's container ports
+ */
+export function applyAnnotations(
+  values: Values,
+  namespace: StringMap,
+  pod: StringMap,
+  portNames: ReadonlyMap<string, number> = new Map(),
+): Settings {
+  const problems: string[] = [];
+  let tree: unknown = values;
+  const env: unknown[] = [...values.proxy.additionalEnv];
+  for (const [where, annotations] of [
+    ["the namespace", namespace],
+    ["the pod", pod],
+  ] as const) {
+    for (const [key, text] of Object.entries(annotations)) {
+      const read = readAnnotation(key, text, portNames);
+      if (read === undefined) continue;
+      if (typeof read === "string") problems.push(`annotation ${key} on ${where}: ${read}`);
+      else if (read.path === "proxy.additionalEnv") env.push(...(read.value as unknown[]));
+      else tree = mergeTrees(tree, nest(read.path, read.value));
+    }
+  }
+  const merged = tree as Values;
+  return {
+    values: { ...merged, proxy: { ...merged.proxy, additionalEnv: lastByName(env) } },
+    problems,
+  };
+}
+
+/** A value and its path, a problem, or undefined for a key that is not a setting. */
+function readAnnotation(
+  key: string,
+  text: string,
+  portNames: ReadonlyMap<string, number>,
+): { path: string; value: unknown } | string | undefined {
+  const setting = SETTING_BY_KEY.get(key);
+  if (!setting) {
+    if (!key.startsWith(KEYS.config)) return undefined;
+    const name = key.slice(KEYS.config.length);
+    if (OTHERS.includes(name)) return undefined;
+    const without = WITHOUT_EFFECT[name];
+    if (without !== undefined) return `has no effect: ${without}`;
+    const near = nearest(name, Object.keys(SETTINGS));
+    return near === undefined
+      ? "unknown annotation"
+      : `unknown annotation; did you mean ${KEYS.config}${near}?`;
+  }
+  try {
+    const named = setting.path === "proxy.opaquePorts" ? numbered(text, portNames) : text;
+    const schema = schemaAt(valuesSchema, setting.path);
+    if ("message" in schema) throw new Error(schema.message);
+    const found: Problem[] = [];
+    const value = schema.read(schema.fromText((setting.read ?? String)(named)), "", found);
+    return found.length > 0
+      ? found.map((problem) => problem.message).join("; ")
+      : { path: setting.path, value };
+  } catch (error) {
+    return errorMessage(error);
+  }
+}
+
+/** A port set with the names of ports replaced by their numbers. @throws RangeError */
+function numbered(text: string, portNames: ReadonlyMap<string, number>): string {
+  const items = text.split(",").map((item) => item.trim());
+  return formatPortSet(
+    parsePortSet(
+      items
+        .map((item) => {
+          if (item === "" || /^\d/.test(item)) return item;
+          const port = portNames.get(item);
+          if (port === undefined) throw new RangeError(`no container port is named ${JSON.stringify(item)}`);
+          return String(port);
+        })
+        .join(","),
+    ),
+  );
+}
+
+const nest = (path: string, value: unknown): unknown =>
+  path.split(".").reduceRight<unknown>((inner, name) => ({ [name]: inner }), value);
+
+function lastByName(env: readonly unknown[]): Readonly<Record<string, unknown>>[] {
+  const byName = new Map(
+    env.map((item) => [(item as { name?: string }).name, item as Record<string, unknown>]),
+  );
+  return [...byName.values()];
+}

@@ -1,0 +1,181 @@
+// The two containers and the volumes that injection adds to a pod.
+import {
+  COMPONENTS,
+  INIT_CONTAINER,
+  PROXY_CONTAINER,
+  TOKEN_AUDIENCE,
+  TRUST_ROOTS_CONFIG_MAP,
+  TRUST_ROOTS_KEY,
+} from "../manifests/names.ts";
+import type { ProxyValues, Values } from "../manifests/values.ts";
+import { formatPortSet, mergePorts, parsePortSet } from "../util/port-set.ts";
+import { END_ENTITY_DIR, type LocalComponent, proxyEnv, TOKEN_DIR, TOKEN_FILE } from "./env.ts";
+import type { Container } from "./workload.ts";
+
+export const VOLUMES = {
+  endEntity: "linkerd-identity-end-entity",
+  token: "linkerd-identity-token",
+  xtablesLock: "linkerd-proxy-init-xtables-lock",
+  trustRoots: "linkerd-identity-trust-roots",
+} as const;
+
+const TOKEN_LIFETIME_S = 86_400;
+/** The file that the proxy watches for trust anchors when it is there; else it has them from its environment. */
+const TRUST_ROOTS_DIR = "/var/run/linkerd/identity/trust-roots";
+
+export interface PodFacts {
+  /** Comma list for LINKERD2_PROXY_INBOUND_PORTS. */
+  readonly inboundPorts: string;
+  readonly local?: LocalComponent | undefined;
+  /** The pod lives beside the mesh's trust roots and can mount them. */
+  readonly mountTrustRoots?: boolean | undefined;
+}
+
+function image(values: Values): { image: string; imagePullPolicy: string } {
+  const own = values.proxy.image;
+  return {
+    image: `${own.name || values.image.name}:${own.version || values.image.version}`,
+    imagePullPolicy: own.pullPolicy || values.image.pullPolicy,
+  };
+}
+
+/** Kubernetes' `resources` of non-empty quantities; undefined when there are none. */
+export function resourcesOf(
+  resources: ProxyValues["resources"],
+): { requests?: Record<string, string>; limits?: Record<string, string> } | undefined {
+  const pick = (side: "request" | "limit") =>
+    Object.fromEntries(
+      Object.entries(resources).flatMap(([name, amounts]) => (amounts[side] ? [[name, amounts[side]]] : [])),
+    );
+  const requests = pick("request");
+  const limits = pick("limit");
+  if (Object.keys(requests).length + Object.keys(limits).length === 0) return undefined;
+  return {
+    ...(Object.keys(requests).length > 0 ? { requests } : {}),
+    ...(Object.keys(limits).length > 0 ? { limits } : {}),
+  };
+}
+
+/** The sidecar. Native: an init container that keeps running, ready before the application's containers start. */
+export function proxyContainer(values: Values, pod: PodFacts): Container {
+  const { proxy } = values;
+  const get = (path: string) => ({ httpGet: { path, port: proxy.ports.admin } });
+  const resources = resourcesOf(proxy.resources);
+  const env = proxyEnv(values, pod);
+  if (pod.mountTrustRoots) {
+    env.push({
+      name: "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS_FILE",
+      value: `${TRUST_ROOTS_DIR}/${TRUST_ROOTS_KEY}`,
+    });
+  }
+  return {
+    name: PROXY_CONTAINER,
+    ...image(values),
+    command: ["node", "--max-semi-space-size=1", "--single-threaded", "/app/dist/entry/proxy.js"],
+    env,
+    ports: [
+      { name: "linkerd-proxy", containerPort: proxy.ports.inbound },
+      { name: "linkerd-admin", containerPort: proxy.ports.admin },
+    ],
+    ...(proxy.nativeSidecar ? { restartPolicy: "Always" } : {}),
+    // The identity controller's own proxy is certified by the container that this probe would hold back.
+    ...(proxy.nativeSidecar && pod.local !== COMPONENTS.identity.name
+      ? { startupProbe: { ...get("/ready"), periodSeconds: 1, failureThreshold: 120 } }
+      : {}),
+    livenessProbe: { ...get("/live"), initialDelaySeconds: 10, timeoutSeconds: 1 },
+    readinessProbe: { ...get("/ready"), initialDelaySeconds: 2, timeoutSeconds: 1 },
+    ...(proxy.waitBeforeExitSeconds > 0
+      ? { lifecycle: { preStop: { exec: { command: ["/bin/sleep", String(proxy.waitBeforeExitSeconds)] } } } }
+      : {}),
+    ...(resources ? { resources } : {}),
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ["ALL"] },
+      readOnlyRootFilesystem: true,
+      runAsNonRoot: true,
+      runAsUser: proxy.uid,
+      ...(proxy.gid >= 0 ? { runAsGroup: proxy.gid } : {}),
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+    terminationMessagePolicy: "FallbackToLogsOnError",
+    volumeMounts: [
+      { name: VOLUMES.endEntity, mountPath: END_ENTITY_DIR },
+      { name: VOLUMES.token, mountPath: TOKEN_DIR, readOnly: true },
+      ...(pod.mountTrustRoots
+        ? [{ name: VOLUMES.trustRoots, mountPath: TRUST_ROOTS_DIR, readOnly: true }]
+        : []),
+    ],
+  };
+}
+
+/** Lays the redirect rules before anything else in the pod runs. */
+export function initContainer(values: Values): Container {
+  const { proxy, proxyInit } = values;
+  const { admin, control, inbound, outbound } = proxy.ports;
+  const ignored = (ports: string, own: readonly number[] = []) =>
+    formatPortSet(mergePorts([...own.map((port) => ({ from: port, to: port })), ...parsePortSet(ports)]));
+  const root = proxyInit.runAsRoot || proxyInit.closeWaitTimeoutSecs > 0;
+  const privileged = proxyInit.privileged || proxyInit.closeWaitTimeoutSecs > 0;
+  const args: (string | number)[] = [
+    ["--incoming-proxy-port", inbound],
+    ["--outgoing-proxy-port", outbound],
+    ["--proxy-uid", proxy.uid],
+    proxy.gid >= 0 ? ["--proxy-gid", proxy.gid] : [],
+    ["--inbound-ports-to-ignore", ignored(proxyInit.ignoreInboundPorts, [control, admin])],
+    proxyInit.ignoreOutboundPorts
+      ? ["--outbound-ports-to-ignore", ignored(proxyInit.ignoreOutboundPorts)]
+      : [],
+    proxyInit.skipSubnets ? ["--subnets-to-ignore", proxyInit.skipSubnets] : [],
+    proxyInit.closeWaitTimeoutSecs > 0 ? ["--timeout-close-wait-secs", proxyInit.closeWaitTimeoutSecs] : [],
+    proxyInit.iptablesMode === "auto" ? [] : ["--iptables-mode", proxyInit.iptablesMode],
+    ["--log-level", proxyInit.logLevel],
+    ["--log-format", proxyInit.logFormat],
+  ].flat();
+  return {
+    name: INIT_CONTAINER,
+    ...image(values),
+    command: ["node", "/app/dist/entry/proxy-init.js"],
+    args: [`--ipv6=${!values.disableIPv6}`, ...args.map(String)],
+    resources: {
+      requests: { cpu: "10m", memory: "40Mi" },
+      limits: { memory: "128Mi" },
+    },
+    securityContext: {
+      allowPrivilegeEscalation: privileged,
+      capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] },
+      privileged,
+      readOnlyRootFilesystem: true,
+      runAsNonRoot: !root,
+      runAsUser: root ? 0 : 65_534,
+      runAsGroup: root ? 0 : 65_534,
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+    terminationMessagePolicy: "FallbackToLogsOnError",
+    volumeMounts: [{ name: VOLUMES.xtablesLock, mountPath: "/run" }],
+  };
+}
+
+/** The volumes of both containers. */
+export function proxyVolumes(pod: PodFacts): { name: string; [source: string]: unknown }[] {
+  return [
+    { name: VOLUMES.xtablesLock, emptyDir: {} },
+    { name: VOLUMES.endEntity, emptyDir: { medium: "Memory" } },
+    {
+      name: VOLUMES.token,
+      projected: {
+        sources: [
+          {
+            serviceAccountToken: {
+              path: TOKEN_FILE,
+              audience: TOKEN_AUDIENCE,
+              expirationSeconds: TOKEN_LIFETIME_S,
+            },
+          },
+        ],
+      },
+    },
+    ...(pod.mountTrustRoots
+      ? [{ name: VOLUMES.trustRoots, configMap: { name: TRUST_ROOTS_CONFIG_MAP } }]
+      : []),
+  ];
+}

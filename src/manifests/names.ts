@@ -1,0 +1,91 @@
+// Every name, port and key that the mesh's objects have in a cluster.
+
+export const MESH_NAMESPACE = "mesh-system";
+export const CLUSTER_DOMAIN = "cluster.local";
+/** Audience of the projected token that a proxy shows to the identity controller. */
+export const TOKEN_AUDIENCE = "identity.l5d.io";
+
+export const PROXY_CONTAINER = "linkerd-proxy";
+export const INIT_CONTAINER = "linkerd-init";
+export const PROXY_UID = 2102;
+export const CONTROLLER_UID = 2103;
+export const PORTS = { outbound: 4140, inbound: 4143, control: 4190, admin: 4191 } as const;
+
+export const CONFIG_MAP = "mesh-config";
+export const CONFIG_KEY = "values";
+export const TRUST_ROOTS_CONFIG_MAP = "mesh-identity-trust-roots";
+export const TRUST_ROOTS_KEY = "ca-bundle.crt";
+export const ISSUER_SECRET = "mesh-identity-issuer";
+export const INJECTOR_TLS_SECRET = "mesh-proxy-injector-k8s-tls";
+export const INJECTOR_WEBHOOK_CONFIG = "mesh-proxy-injector-webhook-config";
+/** The webhook's own name inside its configuration; Linkerd's, as tools look for it. */
+export const INJECTOR_WEBHOOK = "linkerd-proxy-injector.linkerd.io";
+
+export interface ComponentNames {
+  /** Name of the component, its container and its entry point `dist/entry/<name>.js`. */
+  readonly name: string;
+  /** Name of its Deployment and ServiceAccount. */
+  readonly workload: string;
+  readonly service: string;
+  /** Port of the Service. */
+  readonly servicePort: number;
+  /** Port that the container listens on. */
+  readonly port: number;
+  readonly portName: string;
+  /** Plain HTTP: /live, /ready, /metrics. */
+  readonly adminPort: number;
+}
+
+const component = (
+  name: string,
+  service: string,
+  servicePort: number,
+  port: number,
+  portName: string,
+  adminPort: number,
+): ComponentNames => ({ name, workload: `mesh-${name}`, service, servicePort, port, portName, adminPort });
+
+/** The control plane's components, in the order in which they are installed and checked. */
+export const COMPONENTS = {
+  identity: component("identity", "mesh-identity", 8080, 8080, "grpc", 9990),
+  destination: component("destination", "mesh-dst", 8086, 8086, "grpc", 9996),
+  policy: component("policy", "mesh-policy", 8090, 8090, "grpc", 9991),
+  proxyInjector: component("proxy-injector", "mesh-proxy-injector", 443, 8443, "webhook", 9995),
+  metricsApi: component("metrics-api", "mesh-metrics-api", 8085, 8085, "http", 9992),
+} as const satisfies Record<string, ComponentNames>;
+
+/** Labels and annotations, exactly Linkerd's. */
+export const KEYS = {
+  inject: "linkerd.io/inject",
+  createdBy: "linkerd.io/created-by",
+  proxyVersion: "linkerd.io/proxy-version",
+  trustRootSha256: "linkerd.io/trust-root-sha256",
+  controlPlaneNs: "linkerd.io/control-plane-ns",
+  controlPlaneComponent: "linkerd.io/control-plane-component",
+  workloadNs: "linkerd.io/workload-ns",
+  isControlPlane: "linkerd.io/is-control-plane",
+  cniResource: "linkerd.io/cni-resource",
+  extension: "linkerd.io/extension",
+  admissionWebhooks: "config.linkerd.io/admission-webhooks",
+  opaquePorts: "config.linkerd.io/opaque-ports",
+  /** Domain of what injection itself adds; settings of the user live under `config.linkerd.io/`. */
+  domain: "linkerd.io/",
+  proxyLabelPrefix: "linkerd.io/proxy-",
+  config: "config.linkerd.io/",
+  configAlpha: "config.alpha.linkerd.io/",
+  configBeta: "config.beta.linkerd.io/",
+} as const;
+
+/** Identity of a ServiceAccount's pods: `<sa>.<ns>.serviceaccount.identity.<mesh ns>.<trust domain>`. */
+export function identityName(
+  serviceAccount: string,
+  namespace: string,
+  mesh: { readonly namespace: string; readonly trustDomain: string },
+): string {
+  return `${serviceAccount}.${namespace}.serviceaccount.identity.${mesh.namespace}.${mesh.trustDomain}`;
+}
+
+/** Absolute DNS name of a Service with its port, as the proxy resolves it: a trailing dot skips search domains. */
+export function serviceAddress(service: string, namespace: string, domain: string, port: number): string {
+  return `${service}.${namespace}.svc.${domain}.:${port}`;
+}

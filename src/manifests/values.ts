@@ -1,0 +1,220 @@
+// The values that the mesh is installed with: one schema gives their type, defaults, checks and `--set` coercion.
+// Names are Linkerd's where Linkerd has the value.
+
+import { parseDuration } from "../util/duration.ts";
+import { MeshError } from "../util/error.ts";
+import { parseCidr } from "../util/ip.ts";
+import { parsePortSet } from "../util/port-set.ts";
+import { VERSION } from "../util/version.ts";
+import { CLUSTER_DOMAIN, CONTROLLER_UID, MESH_NAMESPACE, PORTS, PROXY_UID } from "./names.ts";
+import {
+  choice,
+  decimal,
+  flag,
+  type Infer,
+  integer,
+  list,
+  map,
+  object,
+  type Problem,
+  parsed,
+  schemaAt,
+  text,
+} from "./schema.ts";
+
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const DNS_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+
+const matching = (expects: string, pattern: RegExp, fallback: string) =>
+  parsed(expects, fallback, (source) => {
+    if (!pattern.test(source)) throw new RangeError(`expected ${expects}, got ${JSON.stringify(source)}`);
+  });
+
+const duration = (fallback: string) => parsed("a duration", fallback, parseDuration);
+const portSet = (fallback: string) => parsed("ports and ranges", fallback, parsePortSet);
+const networks = (fallback: string) =>
+  parsed("networks", fallback, (source) => source.split(",").map((item) => parseCidr(item.trim())));
+/** A Kubernetes quantity such as 100m, 64Mi or 0.5. */
+export const quantity = (fallback: string) =>
+  matching("a quantity such as 100m or 64Mi", /^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/, fallback);
+const port = (fallback: number) => integer(fallback, { min: 1, max: 65_535 });
+const id = (fallback: number) => integer(fallback, { min: -1, max: 2 ** 31 - 1 });
+
+export const INBOUND_POLICIES = [
+  "all-unauthenticated",
+  "all-authenticated",
+  "cluster-unauthenticated",
+  "cluster-authenticated",
+  "deny",
+  "audit",
+] as const;
+
+const pullPolicy = choice(["IfNotPresent", "Always", "Never"], "IfNotPresent");
+
+const resources = (cpuRequest: string, memoryRequest: string, memoryLimit: string) =>
+  object({
+    cpu: object({ request: quantity(cpuRequest), limit: quantity("") }),
+    memory: object({ request: quantity(memoryRequest), limit: quantity(memoryLimit) }),
+    "ephemeral-storage": object({ request: quantity(""), limit: quantity("") }),
+  });
+
+const proxySchema = object({
+  image: object({
+    name: text(""),
+    version: text(""),
+    pullPolicy: choice(["", ...["IfNotPresent", "Always", "Never"]], ""),
+  }),
+  logLevel: text("warn,linkerd=info,hickory=error"),
+  logFormat: choice(["plain", "json"], "plain"),
+  accessLog: choice(["", "apache", "json"], ""),
+  ports: object({
+    outbound: port(PORTS.outbound),
+    inbound: port(PORTS.inbound),
+    control: port(PORTS.control),
+    admin: port(PORTS.admin),
+  }),
+  uid: id(PROXY_UID),
+  gid: id(-1),
+  cores: integer(0, { min: 0, max: 1024 }),
+  coresRatio: decimal(0, { min: 0, max: 1 }),
+  resources: resources("", "", ""),
+  opaquePorts: portSet("25,587,3306,4444,5432,6379,9300,11211"),
+  defaultInboundPolicy: choice(INBOUND_POLICIES, "all-unauthenticated"),
+  requireIdentityOnInboundPorts: portSet(""),
+  enableExternalProfiles: flag(false),
+  enableShutdownEndpoint: flag(false),
+  metricsHostnameLabels: flag(false),
+  nativeSidecar: flag(true),
+  waitBeforeExitSeconds: integer(0, { min: 0, max: 86_400 }),
+  shutdownGracePeriod: duration(""),
+  outboundConnectTimeout: duration("1000ms"),
+  inboundConnectTimeout: duration("100ms"),
+  outboundDiscoveryCacheUnusedTimeout: duration("5s"),
+  inboundDiscoveryCacheUnusedTimeout: duration("90s"),
+  disableOutboundProtocolDetectTimeout: flag(false),
+  disableInboundProtocolDetectTimeout: flag(false),
+  isIngress: flag(false),
+  additionalEnv: list(map({})),
+});
+
+const proxyInitSchema = object({
+  ignoreInboundPorts: portSet("4567,4568"),
+  ignoreOutboundPorts: portSet("4567,4568"),
+  /** Left alone in control-plane pods, which must reach the API server before there is a mesh. */
+  kubeAPIServerPorts: portSet("443,6443"),
+  skipSubnets: networks(""),
+  iptablesMode: choice(["auto", "nft", "plain", "legacy"], "auto"),
+  logLevel: choice(["trace", "debug", "info", "warn", "error"], "info"),
+  logFormat: choice(["plain", "json"], "plain"),
+  closeWaitTimeoutSecs: integer(0, { min: 0, max: 86_400 }),
+  /** File capabilities of iptables are void under no_new_privs, so an ordinary user could not write rules. */
+  runAsRoot: flag(true),
+  privileged: flag(false),
+});
+
+const schema = object({
+  clusterDomain: matching("a DNS domain", DNS_NAME, CLUSTER_DOMAIN),
+  clusterNetworks: networks("10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8"),
+  namespace: matching("a namespace name", DNS_LABEL, MESH_NAMESPACE),
+  image: object({ name: text("kubectl-mesh"), version: text(VERSION), pullPolicy }),
+  imagePullSecrets: list(map({})),
+  controllerReplicas: integer(1, { min: 1, max: 100 }),
+  controllerLogLevel: choice(["trace", "debug", "info", "warn", "error"], "info"),
+  controllerLogFormat: choice(["plain", "json"], "plain"),
+  controllerUID: id(CONTROLLER_UID),
+  controllerGID: id(CONTROLLER_UID),
+  controllerResources: resources("50m", "64Mi", "512Mi"),
+  disableIPv6: flag(true),
+  identityTrustAnchorsPEM: text(""),
+  identityTrustDomain: matching("a DNS domain", DNS_NAME, CLUSTER_DOMAIN),
+  identity: object({
+    issuer: object({
+      scheme: choice(["linkerd.io/tls", "kubernetes.io/tls"], "linkerd.io/tls"),
+      issuanceLifetime: duration("24h"),
+      clockSkewAllowance: duration("20s"),
+    }),
+  }),
+  proxy: proxySchema,
+  proxyInit: proxyInitSchema,
+  webhookFailurePolicy: choice(["Ignore", "Fail"], "Ignore"),
+  proxyInjector: object({
+    timeoutSeconds: integer(10, { min: 1, max: 30 }),
+    namespaceSelector: map({
+      matchExpressions: [
+        { key: "config.linkerd.io/admission-webhooks", operator: "NotIn", values: ["disabled"] },
+        { key: "kubernetes.io/metadata.name", operator: "NotIn", values: ["kube-system", "cert-manager"] },
+      ],
+    }),
+    objectSelector: map({
+      matchExpressions: [
+        { key: "linkerd.io/control-plane-component", operator: "DoesNotExist" },
+        { key: "linkerd.io/cni-resource", operator: "DoesNotExist" },
+      ],
+    }),
+  }),
+  nodeSelector: map({ "kubernetes.io/os": "linux" }),
+  tolerations: list(map({})),
+  podAnnotations: map({}),
+});
+
+/** Everything the mesh is installed with. Holds no secret: the issuer's key lives in its Secret only. */
+export type Values = Infer<typeof schema>;
+export type ProxyValues = Values["proxy"];
+export type ProxyInitValues = Values["proxyInit"];
+export { proxySchema, schema as valuesSchema };
+
+export const DEFAULT_VALUES: Values = schema.fallback;
+
+/**
+ * Values from untyped input (a values file, the ConfigMap), with defaults where it says nothing.
+ * @throws MeshError that lists every problem by its path.
+ */
+export function readValues(input: unknown, source = "values"): Values {
+  const problems: Problem[] = [];
+  const values = schema.read(input, "", problems);
+  if (problems.length > 0) throw valuesError(source, problems);
+  return values;
+}
+
+function valuesError(source: string, problems: readonly Problem[]): MeshError {
+  const lines = problems.map(({ path, message }) => `${path === "" ? "(root)" : path}: ${message}`);
+  return new MeshError(
+    lines.length === 1
+      ? `${source}: ${lines[0]}`
+      : `${source}: ${lines.length} problems\n${lines.map((line) => `  ${line}`).join("\n")}`,
+  );
+}
+
+type Tree = { [name: string]: unknown };
+
+/** `later` over `base`, map by map; lists and scalars are replaced. */
+export function mergeTrees(base: unknown, later: unknown): unknown {
+  if (!isTree(base) || !isTree(later)) return later === undefined ? base : later;
+  const out: Tree = { ...base };
+  for (const [name, value] of Object.entries(later)) out[name] = mergeTrees(out[name], value);
+  return out;
+}
+
+const isTree = (value: unknown): value is Tree =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/**
+ * The tree that `--set a.b=c` flags describe; text becomes what the schema expects at its path.
+ * @throws MeshError for a path that does not exist or text without `=`.
+ */
+export function treeOfSets(sets: readonly string[]): unknown {
+  let tree: unknown = {};
+  for (const item of sets) {
+    const at = item.indexOf("=");
+    const path = item.slice(0, Math.max(at, 0)).trim();
+    if (at < 1 || path === "") throw new MeshError(`--set: expected name=value, got ${JSON.stringify(item)}`);
+    const found = schemaAt(schema, path);
+    if ("message" in found) throw valuesError("--set", [found]);
+    const value = found.fromText(item.slice(at + 1));
+    tree = mergeTrees(
+      tree,
+      path.split(".").reduceRight<unknown>((inner, name) => ({ [name]: inner }), value),
+    );
+  }
+  return tree;
+}
