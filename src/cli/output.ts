@@ -5,7 +5,8 @@ export type OutputFormat = "table" | "wide" | "json" | "yaml" | "short" | "name"
 
 export interface Column<Row> {
   readonly header: string;
-  readonly value: (row: Row) => string | number | undefined;
+  /** Nothing at all is shown as `-`. */
+  readonly value: (row: Row) => string | number | null | undefined;
   /** Numbers line up on the right. Default left. */
   readonly align?: "left" | "right";
   /** Shown only with `-o wide`. */
