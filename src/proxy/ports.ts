@@ -1,0 +1,73 @@
+// The seams of the proxy: what the data path needs from the control side, and what the control side drives.
+// The data path knows nothing of gRPC, certificates' issuance or the kernel; it is given these.
+import type * as net from "node:net";
+import type * as tls from "node:tls";
+import type { MessageOf } from "../api/codec.ts";
+import type * as destination from "../api/destination.ts";
+import type * as inbound from "../api/inbound.ts";
+import type * as outbound from "../api/outbound.ts";
+
+export type WeightedAddr = MessageOf<typeof destination.WeightedAddr>;
+export type DestinationProfile = MessageOf<typeof destination.DestinationProfile>;
+export type OutboundPolicy = MessageOf<typeof outbound.OutboundPolicy>;
+export type Server = MessageOf<typeof inbound.Server>;
+
+/** A value that changes while it is watched. */
+export interface Watch<T> {
+  /** The latest value; undefined before the first. */
+  readonly current: T | undefined;
+  /** Resolves at the first value. */
+  readonly ready: Promise<void>;
+  /** Calls `fn` at each further value; returns the way to stop. */
+  subscribe(fn: (value: T) => void): () => void;
+  close(): void;
+}
+
+/** The endpoints of one destination path, with all updates so far applied. */
+export interface EndpointSet {
+  /** False when the destination said that it does not exist. */
+  readonly exists: boolean;
+  /** By `ip:port`, IPv6 in brackets. */
+  readonly endpoints: ReadonlyMap<string, WeightedAddr>;
+  readonly metricLabels: Record<string, string>;
+}
+
+export interface Discovery {
+  /** null: not found, or never looked up. */
+  profile(ip: string, port: number): Watch<DestinationProfile | null>;
+  /** null: NotFound, Unimplemented or unavailable. */
+  outboundPolicy(ip: string, port: number): Watch<OutboundPolicy | null>;
+  /** @param path authority of a destination, such as `web.emoji.svc.cluster.local:80` */
+  endpoints(path: string): Watch<EndpointSet>;
+  /** The policy of an inbound port; the default policy holds until the first answer. */
+  serverPolicy(port: number): Watch<Server>;
+}
+
+export interface Credentials {
+  readonly clientContext: tls.SecureContext;
+  readonly serverContext: tls.SecureContext;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+}
+
+export interface IdentitySource {
+  /** The DNS-like identity of this proxy, also the SNI that it terminates. */
+  readonly localName: string;
+  readonly current: Credentials | undefined;
+  readonly ready: Promise<void>;
+  subscribe(fn: (credentials: Credentials) => void): () => void;
+}
+
+export interface OriginalDestination {
+  /** Where the client meant to go; undefined when the connection was not redirected. */
+  of(socket: net.Socket): { ip: string; port: number } | undefined;
+}
+
+export interface DataPath {
+  listen(): Promise<void>;
+  /** Stops accepting after a grace, finishes what is in flight; resolves when drained or at the deadline. */
+  drain(deadlineMs: number): Promise<void>;
+  close(): void;
+  /** Connections accepted and not yet ended. */
+  connections(): number;
+}
