@@ -26,13 +26,6 @@ interface OclifError {
   readonly parse?: unknown;
 }
 
-interface ApiError {
-  readonly name: string;
-  readonly status: number;
-  readonly reason?: string;
-  readonly message: string;
-}
-
 /** @param command the words that were typed, for the hint on usage; e.g. `kubectl mesh stat`. */
 export function describeError(error: unknown, command = "kubectl mesh"): ErrorReport {
   const report = (message: string | undefined, hints: readonly string[], exitCode = 1): ErrorReport => ({
@@ -50,7 +43,6 @@ export function describeError(error: unknown, command = "kubectl mesh"): ErrorRe
     const message = errorMessage(error).replace(/\nSee more help with --help$/, "");
     return report(lowerFirst(message), [`${command} --help`], oclif.oclif.exit ?? 2);
   }
-  if (isApiError(error)) return report(...describeApiError(error));
   const system = describeSystemError(error, code);
   if (system) return report(system.message, system.hints);
   return {
@@ -65,37 +57,9 @@ function isMeshError(error: unknown): error is MeshError {
   return error instanceof MeshError || (error as Error | undefined)?.name === "MeshError";
 }
 
-function isApiError(error: unknown): error is ApiError {
-  return (error as ApiError | undefined)?.name === "KubeApiError";
-}
-
 function lowerFirst(text: string): string {
   return /^[A-Z][a-z]/.test(text) ? text[0]!.toLowerCase() + text.slice(1) : text;
 }
-
-function describeApiError(error: ApiError): [string, readonly string[]] {
-  const message = `the Kubernetes API server refused: ${error.message}`;
-  if (error.status === 401) {
-    return [message, ["your credentials are missing or expired: kubectl auth whoami"]];
-  }
-  if (error.status === 403) {
-    return [message, ["ask what you may do here: kubectl auth can-i --list"]];
-  }
-  if (error.status === 404) {
-    return [`not found in the cluster: ${error.message}`, ["look in other namespaces with -A, or set -n"]];
-  }
-  return [message, []];
-}
-
-const UNREACHABLE = new Set([
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "ETIMEDOUT",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-]);
 
 const FILE_ERRORS: Record<string, string> = {
   ENOENT: "no such file or directory",
@@ -113,18 +77,7 @@ function describeSystemError(
   code: string | undefined,
 ): { message: string; hints: readonly string[] } | undefined {
   if (code === undefined) return undefined;
-  const detail = error as { path?: string; address?: string; port?: number; hostname?: string };
-  if (UNREACHABLE.has(code)) {
-    const where =
-      detail.hostname ?? [detail.address, detail.port].filter((part) => part !== undefined).join(":");
-    return {
-      message: `cannot reach ${where === "" ? "the Kubernetes API server" : where} (${code})`,
-      hints: [
-        "is the cluster up, and is this the right context? kubectl config current-context",
-        "no cluster at hand? kubectl mesh sandbox up",
-      ],
-    };
-  }
+  const detail = error as { path?: string; address?: string; port?: number };
   if (code === "EADDRINUSE") {
     return {
       message: `address ${detail.address ?? ""}:${detail.port ?? ""} is in use by another process`,
