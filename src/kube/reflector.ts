@@ -1,0 +1,185 @@
+// Keeps a local copy of one collection: list, then watch; bookmarks, back-off with jitter, and a fresh list
+// (with deletions worked out) when the server no longer knows our version.
+import { Backoff } from "../util/backoff.ts";
+import { type Clock, systemClock } from "../util/clock.ts";
+import type { KubeClient, Query } from "./client.ts";
+import { isGone } from "./error.ts";
+import type { KubeObject } from "./types.ts";
+
+export interface ReflectorHandler<T> {
+  added?(object: T): void;
+  updated?(object: T, old: T): void;
+  deleted?(object: T): void;
+  /** After a list: everything that was told before it is now in order. */
+  synced?(): void;
+}
+
+export interface ReflectorOptions<T extends KubeObject> {
+  /** Collection path, e.g. `/api/v1/pods`. */
+  readonly path: string;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+  /** Keeps only what is needed of each object, to save memory. */
+  readonly transform?: (object: T) => T;
+  readonly clock?: Clock;
+  /** Told of each failure; the reflector goes on by itself. */
+  readonly onError?: (error: unknown) => void;
+  /** Asks the server to end the watch after this long, s. Default 5 to 10 min, by chance. */
+  readonly timeoutSeconds?: number;
+}
+
+/** `namespace/name`, or the name alone for cluster-scoped objects. */
+export const keyOf = (object: KubeObject): string =>
+  object.metadata.namespace === undefined
+    ? object.metadata.name
+    : `${object.metadata.namespace}/${object.metadata.name}`;
+
+export class Reflector<T extends KubeObject = KubeObject> {
+  /** Resolves after the first complete list. */
+  readonly synced: Promise<void>;
+  readonly #client: KubeClient;
+  readonly #options: ReflectorOptions<T>;
+  readonly #clock: Clock;
+  readonly #handlers: ReflectorHandler<T>[] = [];
+  readonly #abort = new AbortController();
+  #objects = new Map<string, T>();
+  #resolveSynced: () => void = () => {};
+  #isSynced = false;
+  #running = false;
+
+  constructor(client: KubeClient, options: ReflectorOptions<T>) {
+    this.#client = client;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.synced = new Promise((resolve) => {
+      this.#resolveSynced = resolve;
+    });
+  }
+
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Handlers are called in order of registration; those added later are told what is already known. */
+  on(handler: ReflectorHandler<T>): void {
+    this.#handlers.push(handler);
+    for (const object of this.#objects.values()) handler.added?.(object);
+    if (this.#isSynced) handler.synced?.();
+  }
+
+  get(namespace: string | undefined, name: string): T | undefined {
+    return this.#objects.get(namespace === undefined ? name : `${namespace}/${name}`);
+  }
+
+  list(): IterableIterator<T> {
+    return this.#objects.values();
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  start(): this {
+    if (!this.#running) {
+      this.#running = true;
+      void this.#run();
+    }
+    return this;
+  }
+
+  stop(): void {
+    this.#abort.abort();
+  }
+
+  async #run(): Promise<void> {
+    // 800 ms to 30 s with full jitter are the bounds of Kubernetes' own reflectors.
+    const backoff = new Backoff({ min: 800, max: 30_000, jitter: 1 }, this.#clock.random);
+    let version: string | undefined;
+    while (!this.#abort.signal.aborted) {
+      try {
+        version ??= await this.#list();
+        for await (const event of this.#watch(version)) {
+          backoff.reset();
+          version = event.object.metadata.resourceVersion ?? version;
+          this.#take(event.type, event.object);
+        }
+      } catch (error) {
+        if (this.#abort.signal.aborted) return;
+        if (isGone(error)) {
+          version = undefined;
+          continue;
+        }
+        this.#options.onError?.(error);
+        await this.#wait(backoff.next());
+      }
+    }
+  }
+
+  #query(): Query {
+    return { labelSelector: this.#options.labelSelector, fieldSelector: this.#options.fieldSelector };
+  }
+
+  #watch(version: string) {
+    const timeoutSeconds = this.#options.timeoutSeconds ?? Math.round(300 * (1 + this.#clock.random()));
+    return this.#client.watch<T>(this.#options.path, {
+      query: { ...this.#query(), resourceVersion: version, timeoutSeconds },
+      idleTimeout: (timeoutSeconds + 30) * 1_000,
+      signal: this.#abort.signal,
+    });
+  }
+
+  async #list(): Promise<string> {
+    const list = await this.#client.list<T>(this.#options.path, this.#query(), this.#abort.signal);
+    const fresh = new Set<string>();
+    for (const object of list.items) {
+      fresh.add(keyOf(object));
+      this.#put(object);
+    }
+    for (const [key, old] of this.#objects) {
+      if (!fresh.has(key)) this.#remove(key, old);
+    }
+    this.#isSynced = true;
+    for (const handler of this.#handlers) handler.synced?.();
+    this.#resolveSynced();
+    return list.metadata.resourceVersion ?? "0";
+  }
+
+  #take(type: string, object: T): void {
+    if (type === "ADDED" || type === "MODIFIED") this.#put(object);
+    else if (type === "DELETED") this.#remove(keyOf(object), object);
+  }
+
+  #put(object: T): void {
+    const kept = this.#options.transform?.(object) ?? object;
+    const key = keyOf(object);
+    const old = this.#objects.get(key);
+    const version = kept.metadata.resourceVersion;
+    if (old && version !== undefined && old.metadata.resourceVersion === version) return;
+    this.#objects.set(key, kept);
+    if (old && old.metadata.uid !== kept.metadata.uid) {
+      // Deleted and made again while we did not look: handlers must not take it for a change.
+      for (const handler of this.#handlers) handler.deleted?.(old);
+      for (const handler of this.#handlers) handler.added?.(kept);
+    } else if (old) for (const handler of this.#handlers) handler.updated?.(kept, old);
+    else for (const handler of this.#handlers) handler.added?.(kept);
+  }
+
+  #remove(key: string, object: T): void {
+    const old = this.#objects.get(key) ?? object;
+    if (this.#objects.delete(key)) for (const handler of this.#handlers) handler.deleted?.(old);
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(ms, done);
+      const clock = this.#clock;
+      const { signal } = this.#abort;
+      function done() {
+        clock.clear(timer);
+        signal.removeEventListener("abort", done);
+        resolve();
+      }
+      signal.addEventListener("abort", done, { once: true });
+    });
+  }
+}
