@@ -1,6 +1,8 @@
 // What every command shares: the global flags, one way to write answers and one way to reach the cluster.
 // Nothing heavy is imported here: kube/, yaml, ink and the like are loaded by the command that needs them.
 import { Command, type Interfaces } from "@oclif/core";
+import type { KubeClient } from "../kube/client.ts";
+import type { ClusterConfig, KubeConfigOptions } from "../kube/config.ts";
 import { clusterFlags, verboseFlag } from "./flags.ts";
 import { type Column, type OutputFormat, renderAs, renderTable } from "./output.ts";
 import { type Progress, startProgress } from "./progress.ts";
@@ -11,12 +13,10 @@ export type FlagsOf<T extends typeof Command> = Interfaces.InferredFlags<
 >;
 export type ArgsOf<T extends typeof Command> = Interfaces.InferredArgs<T["args"]>;
 
-/** How to reach the cluster, as kube/'s loadKubeConfig takes it. */
-export interface ClusterOptions {
-  readonly kubeconfig?: string;
-  readonly context?: string;
-  readonly as?: string;
-  readonly asGroups?: readonly string[];
+/** The cluster that the flags point at. */
+export interface Cluster {
+  readonly config: ClusterConfig;
+  readonly client: KubeClient;
 }
 
 /**
@@ -84,7 +84,7 @@ export abstract class MeshCommand<T extends typeof Command> extends Command {
     return (this.flags as { "mesh-namespace": string })["mesh-namespace"];
   }
 
-  protected get clusterOptions(): ClusterOptions {
+  protected get clusterOptions(): KubeConfigOptions {
     const flags = this.flags as {
       kubeconfig?: string;
       context?: string;
@@ -92,10 +92,26 @@ export abstract class MeshCommand<T extends typeof Command> extends Command {
       "as-group"?: string[];
     };
     return {
-      ...(flags.kubeconfig === undefined ? {} : { kubeconfig: flags.kubeconfig }),
-      ...(flags.context === undefined ? {} : { context: flags.context }),
-      ...(flags.as === undefined ? {} : { as: flags.as }),
-      ...(flags["as-group"] === undefined ? {} : { asGroups: flags["as-group"] }),
+      kubeconfig: flags.kubeconfig,
+      context: flags.context,
+      as: flags.as,
+      asGroups: flags["as-group"],
     };
+  }
+
+  /** @throws MeshError when no cluster is configured. */
+  protected async cluster(): Promise<Cluster> {
+    const [{ loadKubeConfig }, { KubeClient }] = await Promise.all([
+      import("../kube/config.ts"),
+      import("../kube/client.ts"),
+    ]);
+    const config = await loadKubeConfig(this.clusterOptions);
+    this.detail(`cluster ${config.server}, context ${config.context}`);
+    return { config, client: new KubeClient(config) };
+  }
+
+  /** The namespace to look in: -n, or the context's. */
+  protected namespaceIn(config: ClusterConfig): string {
+    return (this.flags as { namespace?: string }).namespace ?? config.namespace;
   }
 }
