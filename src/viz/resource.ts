@@ -42,34 +42,33 @@ export function parseKind(text: string): StatKind {
 }
 
 /** One resource: `deploy/web`, or `deploy` for all of the kind. @throws MeshError (usage) */
-export function parseResource(text: string, namespace: string | undefined): ResourceRef {
+export function parseResource(text: string): ResourceRef {
   const [kind = "", name, ...rest] = text.split("/");
   if (rest.length > 0 || name === "") {
     throw usage(`cannot read resource ${JSON.stringify(text)}`, [
       "write KIND or KIND/NAME, such as deploy/web",
     ]);
   }
-  const parsed = parseKind(kind);
-  return {
-    kind: parsed,
-    ...(name === undefined ? {} : { name }),
-    ...(namespace === undefined || parsed === "namespace" ? {} : { namespace }),
-  };
+  return { kind: parseKind(kind), ...(name === undefined ? {} : { name }) };
+}
+
+/** The resource in a namespace; undefined means in all. Namespaces themselves lie in none. */
+export function within(ref: ResourceRef, namespace: string | undefined): ResourceRef {
+  return namespace === undefined || ref.kind === "namespace" ? ref : { ...ref, namespace };
 }
 
 /**
  * The words after a command: `deploy`, `deploy web api` or `deploy/web svc/api`.
  * @throws MeshError (usage) when there are none or they do not fit together
  */
-export function parseResources(words: readonly string[], namespace: string | undefined): ResourceRef[] {
+export function parseResources(words: readonly string[]): ResourceRef[] {
   const [first, ...rest] = words;
   if (first === undefined) {
     throw usage("which resource?", ["write KIND, KIND/NAME or KIND NAME, such as deploy or deploy/web"]);
   }
-  if (first.includes("/")) return words.map((word) => parseResource(word, namespace));
-  if (rest.length === 0) return [parseResource(first, namespace)];
-  // `deploy,sts` is kubectl's way to name two kinds; names come after one.
-  return rest.map((name) => parseResource(`${first}/${name}`, namespace));
+  if (first.includes("/")) return words.map(parseResource);
+  if (rest.length === 0) return [parseResource(first)];
+  return rest.map((name) => parseResource(`${first}/${name}`));
 }
 
 /** `deploy/web`, as it is typed. */

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import type { StatRow } from "../../src/api/stat.ts";
 import { renderTable } from "../../src/cli/output.ts";
 import { breaches, parseLimits } from "../../src/viz/gate.ts";
-import { formatResource, parseResource, parseResources } from "../../src/viz/resource.ts";
+import { formatResource, parseResource, parseResources, within } from "../../src/viz/resource.ts";
 import { statColumns, statJson } from "../../src/viz/stat-rows.ts";
 
 const test = suite("viz");
@@ -40,16 +40,16 @@ test("resources are read as kubectl reads them", () => {
     ],
   ];
   for (const [words, expected] of cases) {
-    assert.equal(parseResources(words, "demo").map(formatResource), expected);
+    assert.equal(parseResources(words).map(formatResource), expected);
   }
-  assert.equal(parseResource("po/x", "demo"), { kind: "pod", name: "x", namespace: "demo" });
-  assert.equal(parseResource("ns/x", "demo"), { kind: "namespace", name: "x" });
+  assert.equal(within(parseResource("po/x"), "demo"), { kind: "pod", name: "x", namespace: "demo" });
+  assert.equal(within(parseResource("ns/x"), "demo"), { kind: "namespace", name: "x" });
 });
 
 test("a resource that cannot be read is a usage error that says what can be asked", () => {
   for (const words of [[], ["nodes"], ["deploy/"], ["deploy/a/b"]]) {
     assert.throws(
-      () => parseResources(words, undefined),
+      () => parseResources(words),
       (error: { exitCode: number; hints: string[] }) => error.exitCode === 2 && error.hints.length > 0,
     );
   }
