@@ -1,0 +1,393 @@
+// The control plane as Kubernetes objects: one typed function a part, no templates.
+
+import { resourcesOf } from "../inject/containers.ts";
+import { applyPatch, injectPod, type LocalComponent, type PodTemplate } from "../inject/index.ts";
+import type { KubeObject } from "../kube/types.ts";
+import { formatPortSet, parsePortSet } from "../util/port-set.ts";
+import { VERSION } from "../util/version.ts";
+import type { IdentityCredentials, WebhookCredentials } from "./credentials.ts";
+import {
+  COMPONENTS,
+  CONFIG_KEY,
+  CONFIG_MAP,
+  type ComponentNames,
+  INJECTOR_TLS_SECRET,
+  INJECTOR_WEBHOOK,
+  INJECTOR_WEBHOOK_CONFIG,
+  ISSUER_SECRET,
+  KEYS,
+  TRUST_ROOTS_CONFIG_MAP,
+  TRUST_ROOTS_KEY,
+} from "./names.ts";
+import { rbacOf } from "./rbac.ts";
+import type { Values } from "./values.ts";
+
+export type Manifest = KubeObject & Readonly<Record<string, unknown>>;
+
+export interface ControlPlaneOptions {
+  /** With `identityTrustAnchorsPEM` set. */
+  readonly values: Values;
+  readonly identity: Pick<IdentityCredentials, "issuerCertificate" | "issuerKey">;
+  readonly webhook: WebhookCredentials;
+}
+
+/** Everything `install` creates besides the custom resource definitions, in the order of creation. */
+export function controlPlane({ values, identity, webhook }: ControlPlaneOptions): Manifest[] {
+  const keys = Object.keys(COMPONENTS) as ComponentKey[];
+  return [
+    namespaceOf(values),
+    ...keys.flatMap((key) => rbacOf(key, values.namespace) as Manifest[]),
+    configOf(values),
+    trustRootsOf(values),
+    secret(values, ISSUER_SECRET, "identity", "linkerd.io/tls", {
+      "crt.pem": identity.issuerCertificate,
+      "key.pem": identity.issuerKey,
+    }),
+    secret(values, INJECTOR_TLS_SECRET, "proxy-injector", "kubernetes.io/tls", {
+      "tls.crt": webhook.certificate,
+      "tls.key": webhook.key,
+    }),
+    ...keys.flatMap((key) => servicesOf(values, COMPONENTS[key])),
+    ...keys.map((key) => deploymentOf(values, key)),
+    injectorWebhook(values, webhook.caBundle),
+  ];
+}
+
+type ComponentKey = keyof typeof COMPONENTS;
+
+function labelsOf(values: Values, component: string): Record<string, string> {
+  return {
+    "app.kubernetes.io/name": component,
+    "app.kubernetes.io/part-of": "kubectl-mesh",
+    "app.kubernetes.io/version": VERSION,
+    [KEYS.controlPlaneComponent]: component,
+    [KEYS.controlPlaneNs]: values.namespace,
+  };
+}
+
+function namespaceOf(values: Values): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "Namespace",
+    metadata: {
+      name: values.namespace,
+      labels: {
+        [KEYS.isControlPlane]: "true",
+        [KEYS.admissionWebhooks]: "disabled",
+        [KEYS.controlPlaneNs]: values.namespace,
+        // The redirect needs NET_ADMIN, which the baseline level forbids.
+        "pod-security.kubernetes.io/enforce": "privileged",
+      },
+      annotations: { [KEYS.inject]: "disabled" },
+    },
+  };
+}
+
+function configOf(values: Values): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: {
+      name: CONFIG_MAP,
+      namespace: values.namespace,
+      labels: { [KEYS.controlPlaneComponent]: "config", [KEYS.controlPlaneNs]: values.namespace },
+      annotations: { [KEYS.createdBy]: `kubectl-mesh/cli ${VERSION}` },
+    },
+    // JSON is YAML too, and every controller can read it without a YAML library.
+    data: { [CONFIG_KEY]: `${JSON.stringify(values, undefined, 2)}\n` },
+  };
+}
+
+function trustRootsOf(values: Values): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: {
+      name: TRUST_ROOTS_CONFIG_MAP,
+      namespace: values.namespace,
+      labels: { [KEYS.controlPlaneComponent]: "identity", [KEYS.controlPlaneNs]: values.namespace },
+    },
+    data: { [TRUST_ROOTS_KEY]: values.identityTrustAnchorsPEM },
+  };
+}
+
+function secret(
+  values: Values,
+  name: string,
+  component: string,
+  type: string,
+  texts: Readonly<Record<string, string>>,
+): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "Secret",
+    type,
+    metadata: {
+      name,
+      namespace: values.namespace,
+      labels: { [KEYS.controlPlaneComponent]: component, [KEYS.controlPlaneNs]: values.namespace },
+    },
+    data: Object.fromEntries(
+      Object.entries(texts).map(([key, text]) => [key, Buffer.from(text).toString("base64")]),
+    ),
+  };
+}
+
+function servicesOf(values: Values, component: ComponentNames): Manifest[] {
+  const labels = { [KEYS.controlPlaneComponent]: component.name, [KEYS.controlPlaneNs]: values.namespace };
+  const service = (name: string, headless: boolean): Manifest => ({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name, namespace: values.namespace, labels },
+    spec: {
+      ...(headless ? { clusterIP: "None" } : { type: "ClusterIP" }),
+      selector: labels,
+      ports: [{ name: component.portName, port: component.servicePort, targetPort: component.port }],
+    },
+  });
+  // Proxies dial the headless one, so that they balance over its pods themselves.
+  if (component.name === "policy") return [service(component.service, true)];
+  const both = component.name === "identity" || component.name === "destination";
+  return [
+    service(component.service, false),
+    ...(both ? [service(`${component.service}-headless`, true)] : []),
+  ];
+}
+
+/** Where a controller finds its files. */
+const PATHS = {
+  issuer: "/var/run/linkerd/identity/issuer",
+  trustRoots: "/var/run/linkerd/identity/trust-roots",
+  config: "/var/run/linkerd/config",
+  tls: "/var/run/linkerd/tls",
+} as const;
+
+interface Part {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Volumes by name, with where they are mounted. */
+  readonly mounts?: Readonly<Record<string, { readonly path: string; readonly source: object }>>;
+  /** Outbound ports that must not go through the pod's own proxy, besides the API server's. */
+  readonly skipOutbound?: string;
+  readonly opaquePorts?: string;
+}
+
+const configMap = (name: string) => ({ configMap: { name } });
+const secretSource = (secretName: string) => ({ secret: { secretName } });
+
+function partOf(values: Values, key: ComponentKey): Part {
+  const trustRoots = { path: PATHS.trustRoots, source: configMap(TRUST_ROOTS_CONFIG_MAP) };
+  const { issuer } = values.identity;
+  switch (key) {
+    case "identity":
+      return {
+        env: {
+          MESH_ISSUER_DIR: PATHS.issuer,
+          MESH_ISSUER_SCHEME: issuer.scheme,
+          MESH_TRUST_ROOTS_FILE: `${PATHS.trustRoots}/${TRUST_ROOTS_KEY}`,
+          MESH_ISSUANCE_LIFETIME: issuer.issuanceLifetime,
+          MESH_CLOCK_SKEW_ALLOWANCE: issuer.clockSkewAllowance,
+        },
+        mounts: {
+          "identity-issuer": { path: PATHS.issuer, source: secretSource(ISSUER_SECRET) },
+          "trust-roots": trustRoots,
+        },
+      };
+    case "destination":
+      return { env: { MESH_DEFAULT_OPAQUE_PORTS: values.proxy.opaquePorts } };
+    case "policy":
+      return {
+        env: {
+          MESH_DEFAULT_POLICY: values.proxy.defaultInboundPolicy,
+          MESH_DEFAULT_OPAQUE_PORTS: values.proxy.opaquePorts,
+        },
+      };
+    case "proxyInjector":
+      return {
+        env: {
+          MESH_CONFIG_FILE: `${PATHS.config}/${CONFIG_KEY}`,
+          MESH_TRUST_ROOTS_FILE: `${PATHS.trustRoots}/${TRUST_ROOTS_KEY}`,
+          MESH_TLS_DIR: PATHS.tls,
+        },
+        mounts: {
+          config: { path: PATHS.config, source: configMap(CONFIG_MAP) },
+          "trust-roots": trustRoots,
+          tls: { path: PATHS.tls, source: secretSource(INJECTOR_TLS_SECRET) },
+        },
+        // The API server speaks its own TLS to it.
+        opaquePorts: String(COMPONENTS.proxyInjector.port),
+      };
+    case "metricsApi":
+      // Proxies' admin ports are outside the mesh, in their pods and so here.
+      return { skipOutbound: String(values.proxy.ports.admin) };
+  }
+}
+
+function deploymentOf(values: Values, key: ComponentKey): Manifest {
+  const component: ComponentNames = COMPONENTS[key];
+  const labels = labelsOf(values, component.name);
+  const selector = {
+    [KEYS.controlPlaneComponent]: component.name,
+    [KEYS.controlPlaneNs]: values.namespace,
+  };
+  return {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: component.workload, namespace: values.namespace, labels },
+    spec: {
+      replicas: values.controllerReplicas,
+      revisionHistoryLimit: 10,
+      selector: { matchLabels: selector },
+      template: meshed(values, component, podTemplate(values, component, partOf(values, key), labels)),
+    },
+  };
+}
+
+function podTemplate(
+  values: Values,
+  component: ComponentNames,
+  part: Part,
+  labels: Readonly<Record<string, string>>,
+): PodTemplate {
+  const { ignoreOutboundPorts, kubeAPIServerPorts } = values.proxyInit;
+  const skipped = [ignoreOutboundPorts, kubeAPIServerPorts, part.skipOutbound ?? ""].join(",");
+  const mounts = Object.entries(part.mounts ?? {});
+  return {
+    metadata: {
+      labels,
+      annotations: {
+        ...(values.podAnnotations as Record<string, string>),
+        [KEYS.createdBy]: `kubectl-mesh/cli ${VERSION}`,
+        [`${KEYS.config}skip-outbound-ports`]: formatPortSet(parsePortSet(skipped)),
+        // Every proxy of the cluster must reach the control plane before policy says anything.
+        [`${KEYS.config}default-inbound-policy`]: "all-unauthenticated",
+        ...(part.opaquePorts ? { [KEYS.opaquePorts]: part.opaquePorts } : {}),
+      },
+    },
+    spec: {
+      serviceAccountName: component.workload,
+      automountServiceAccountToken: false,
+      ...(values.imagePullSecrets.length > 0 ? { imagePullSecrets: values.imagePullSecrets } : {}),
+      nodeSelector: values.nodeSelector,
+      ...(values.tolerations.length > 0 ? { tolerations: values.tolerations } : {}),
+      securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+      containers: [controllerContainer(values, component, part)],
+      volumes: [
+        ...mounts.map(([name, { source }]) => ({ name, ...source })),
+        { name: API_ACCESS, projected: { sources: API_ACCESS_SOURCES } },
+      ],
+    } as NonNullable<PodTemplate["spec"]>,
+  };
+}
+
+const API_ACCESS = "kube-api-access";
+
+/** What Kubernetes would mount by itself, but into the controller only: the proxy does not get the token. */
+const API_ACCESS_SOURCES = [
+  { serviceAccountToken: { path: "token", expirationSeconds: 3607 } },
+  { configMap: { name: "kube-root-ca.crt", items: [{ key: "ca.crt", path: "ca.crt" }] } },
+  { downwardAPI: { items: [{ path: "namespace", fieldRef: { fieldPath: "metadata.namespace" } }] } },
+];
+
+function controllerContainer(values: Values, component: ComponentNames, part: Part) {
+  const env: Record<string, string> = {
+    MESH_NAMESPACE: values.namespace,
+    MESH_CLUSTER_DOMAIN: values.clusterDomain,
+    MESH_TRUST_DOMAIN: values.identityTrustDomain,
+    MESH_CLUSTER_NETWORKS: values.clusterNetworks,
+    MESH_LOG_LEVEL: values.controllerLogLevel,
+    MESH_LOG_FORMAT: values.controllerLogFormat,
+    MESH_PORT: String(component.port),
+    MESH_ADMIN_PORT: String(component.adminPort),
+    ...part.env,
+  };
+  const probe = (path: string) => ({ httpGet: { path, port: component.adminPort } });
+  const resources = resourcesOf(values.controllerResources);
+  return {
+    name: component.name,
+    image: `${values.image.name}:${values.image.version}`,
+    imagePullPolicy: values.image.pullPolicy,
+    command: ["node", `/app/dist/entry/${component.name}.js`],
+    env: Object.entries(env).map(([name, value]) => ({ name, value })),
+    ports: [
+      { name: component.portName, containerPort: component.port },
+      { name: "admin", containerPort: component.adminPort },
+    ],
+    livenessProbe: { ...probe("/live"), initialDelaySeconds: 10 },
+    readinessProbe: { ...probe("/ready"), periodSeconds: 2, failureThreshold: 7 },
+    ...(resources ? { resources } : {}),
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ["ALL"] },
+      readOnlyRootFilesystem: true,
+      runAsNonRoot: true,
+      runAsUser: values.controllerUID,
+      ...(values.controllerGID >= 0 ? { runAsGroup: values.controllerGID } : {}),
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+    terminationMessagePolicy: "FallbackToLogsOnError",
+    volumeMounts: [
+      ...Object.entries(part.mounts ?? {}).map(([name, { path }]) => ({
+        name,
+        mountPath: path,
+        readOnly: true,
+      })),
+      { name: API_ACCESS, mountPath: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true },
+    ],
+  };
+}
+
+/** The template with its proxy, by the same mutation as every other pod's. */
+function meshed(values: Values, component: ComponentNames, template: PodTemplate): PodTemplate {
+  const own: readonly string[] = ["identity", "destination", "policy"];
+  const { operations } = injectPod({
+    template,
+    path: "",
+    namespace: { name: values.namespace },
+    owner: { kind: "Deployment", name: component.workload },
+    values,
+    origin: "cli",
+    createdBy: `kubectl-mesh/cli ${VERSION}`,
+    local: own.includes(component.name) ? (component.name as LocalComponent) : undefined,
+    mountTrustRoots: true,
+  });
+  return applyPatch(template, operations);
+}
+
+function injectorWebhook(values: Values, caBundle: string): Manifest {
+  const { service } = COMPONENTS.proxyInjector;
+  return {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "MutatingWebhookConfiguration",
+    metadata: {
+      name: INJECTOR_WEBHOOK_CONFIG,
+      labels: {
+        [KEYS.controlPlaneComponent]: COMPONENTS.proxyInjector.name,
+        [KEYS.controlPlaneNs]: values.namespace,
+      },
+    },
+    webhooks: [
+      {
+        name: INJECTOR_WEBHOOK,
+        namespaceSelector: values.proxyInjector.namespaceSelector,
+        objectSelector: values.proxyInjector.objectSelector,
+        clientConfig: {
+          service: { name: service, namespace: values.namespace, path: "/", port: 443 },
+          caBundle: Buffer.from(caBundle).toString("base64"),
+        },
+        failurePolicy: values.webhookFailurePolicy,
+        admissionReviewVersions: ["v1"],
+        rules: [
+          {
+            operations: ["CREATE"],
+            apiGroups: [""],
+            apiVersions: ["v1"],
+            resources: ["pods", "services"],
+            scope: "Namespaced",
+          },
+        ],
+        sideEffects: "None",
+        timeoutSeconds: values.proxyInjector.timeoutSeconds,
+      },
+    ],
+  };
+}

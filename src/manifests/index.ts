@@ -1,0 +1,11 @@
+// The room's door: names, values and the objects of an installation.
+export { controlPlane, type Manifest } from "./control-plane.ts";
+export { type CustomResourceDefinition, customResourceDefinitions } from "./crds.ts";
+export {
+  checkIdentityCredentials,
+  createIdentityCredentials,
+  createWebhookCredentials,
+  type IdentityCredentials,
+} from "./credentials.ts";
+export * from "./names.ts";
+export { DEFAULT_VALUES, mergeTrees, readValues, treeOfSets, type Values } from "./values.ts";

@@ -1,0 +1,215 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  checkIdentityCredentials,
+  controlPlane,
+  createIdentityCredentials,
+  createWebhookCredentials,
+  customResourceDefinitions,
+  DEFAULT_VALUES,
+  type Manifest,
+} from "../../src/manifests/index.ts";
+import { createRoot, verifyChain } from "../../src/pki/index.ts";
+
+const now = Date.now();
+const mesh = { namespace: "mesh-system", trustDomain: "cluster.local" };
+const identity = createIdentityCredentials(mesh, now);
+const webhook = createWebhookCredentials("mesh-proxy-injector", "mesh-system", now);
+const values = { ...DEFAULT_VALUES, identityTrustAnchorsPEM: identity.trustAnchors };
+const objects = controlPlane({ values, identity, webhook });
+
+interface PodSpec {
+  serviceAccountName: string;
+  automountServiceAccountToken: boolean;
+  containers: Container[];
+  initContainers: Container[];
+  volumes: { name: string }[];
+}
+interface Container {
+  name: string;
+  command: string[];
+  env: { name: string; value?: string }[];
+  ports: { name: string; containerPort: number }[];
+  securityContext: {
+    runAsNonRoot: boolean;
+    readOnlyRootFilesystem: boolean;
+    capabilities: { drop: string[] };
+  };
+  startupProbe?: unknown;
+  volumeMounts: { name: string }[];
+}
+function find(kind: string, name: string): Manifest {
+  const found = objects.find((object) => object.kind === kind && object.metadata.name === name);
+  if (!found) throw new Error(`there is no ${kind} ${name}`);
+  return found;
+}
+const podOf = (name: string): PodSpec =>
+  (find("Deployment", name)["spec"] as { template: { spec: PodSpec } }).template.spec;
+const envOf = (container: Container) =>
+  Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+
+test("every object of an installation", () => {
+  assert.equal(
+    objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
+    [
+      "Namespace mesh-system",
+      "ServiceAccount mesh-identity",
+      "ClusterRole mesh-system-identity",
+      "ClusterRoleBinding mesh-system-identity",
+      "ServiceAccount mesh-destination",
+      "ClusterRole mesh-system-destination",
+      "ClusterRoleBinding mesh-system-destination",
+      "ServiceAccount mesh-policy",
+      "ClusterRole mesh-system-policy",
+      "ClusterRoleBinding mesh-system-policy",
+      "ServiceAccount mesh-proxy-injector",
+      "ClusterRole mesh-system-proxy-injector",
+      "ClusterRoleBinding mesh-system-proxy-injector",
+      "Role mesh-proxy-injector",
+      "RoleBinding mesh-proxy-injector",
+      "ServiceAccount mesh-metrics-api",
+      "ClusterRole mesh-system-metrics-api",
+      "ClusterRoleBinding mesh-system-metrics-api",
+      "ConfigMap mesh-config",
+      "ConfigMap mesh-identity-trust-roots",
+      "Secret mesh-identity-issuer",
+      "Secret mesh-proxy-injector-k8s-tls",
+      "Service mesh-identity",
+      "Service mesh-identity-headless",
+      "Service mesh-dst",
+      "Service mesh-dst-headless",
+      "Service mesh-policy",
+      "Service mesh-proxy-injector",
+      "Service mesh-metrics-api",
+      "Deployment mesh-identity",
+      "Deployment mesh-destination",
+      "Deployment mesh-policy",
+      "Deployment mesh-proxy-injector",
+      "Deployment mesh-metrics-api",
+      "MutatingWebhookConfiguration mesh-proxy-injector-webhook-config",
+    ],
+  );
+});
+
+test("each controller runs its own entry point beside its proxy, with no rights it does not need", () => {
+  for (const component of ["identity", "destination", "policy", "proxy-injector", "metrics-api"]) {
+    const spec = podOf(`mesh-${component}`);
+    assert.equal(
+      [...spec.initContainers, ...spec.containers].map(({ name }) => name),
+      ["linkerd-init", "linkerd-proxy", component],
+    );
+    const controller = spec.containers[0]!;
+    assert.equal(controller.command, ["node", `/app/dist/entry/${component}.js`]);
+    assert.is(controller.securityContext.runAsNonRoot, true);
+    assert.is(controller.securityContext.readOnlyRootFilesystem, true);
+    assert.equal(controller.securityContext.capabilities, { drop: ["ALL"] });
+    assert.is(spec.serviceAccountName, `mesh-${component}`);
+    // The API token is the controller's alone.
+    assert.is(spec.automountServiceAccountToken, false);
+    assert.not.ok(spec.initContainers[1]!.volumeMounts.some(({ name }) => name === "kube-api-access"));
+    assert.ok(controller.volumeMounts.some(({ name }) => name === "kube-api-access"));
+    // All volumes that are mounted exist.
+    const volumes = spec.volumes.map(({ name }) => name);
+    for (const { volumeMounts } of [...spec.initContainers, ...spec.containers]) {
+      for (const { name } of volumeMounts) assert.ok(volumes.includes(name), `${component}: ${name}`);
+    }
+  }
+});
+
+test("a component's own proxy dials it on the loopback interface", () => {
+  const proxy = (name: string) => envOf(podOf(name).initContainers[1]!);
+  assert.is(proxy("mesh-identity")["LINKERD2_PROXY_IDENTITY_SVC_ADDR"], "localhost.:8080");
+  assert.is(proxy("mesh-destination")["LINKERD2_PROXY_DESTINATION_SVC_ADDR"], "localhost.:8086");
+  assert.is(proxy("mesh-policy")["LINKERD2_PROXY_POLICY_SVC_ADDR"], "localhost.:8090");
+  assert.is(
+    proxy("mesh-proxy-injector")["LINKERD2_PROXY_POLICY_SVC_ADDR"],
+    "mesh-policy.mesh-system.svc.cluster.local.:8090",
+  );
+  assert.is(podOf("mesh-identity").initContainers[1]!.startupProbe, undefined);
+});
+
+test("new credentials are a chain that the identity controller will accept", () => {
+  const issuer = new X509Certificate(identity.issuerCertificate);
+  const result = verifyChain(issuer, [], [new X509Certificate(identity.trustAnchors)], now);
+  assert.ok(result.ok);
+  assert.ok(issuer.checkPrivateKey(createPrivateKey(identity.issuerKey)));
+  assert.equal(checkIdentityCredentials(identity, now), identity);
+});
+
+test("the user's own credentials are refused when they do not fit, with the reason", () => {
+  const other = createIdentityCredentials(mesh, now);
+  for (const [given, message] of [
+    [{ ...identity, trustAnchors: "x" }, /the trust anchors cannot be used: expected at least one PEM/],
+    [{ ...identity, issuerKey: "x" }, /the issuer key cannot be used: expected a PEM private key/],
+    [{ ...identity, issuerKey: other.issuerKey }, /does not belong to the issuer certificate/],
+    [{ ...identity, trustAnchors: other.trustAnchors }, /does not chain to the trust anchors/],
+  ] as const) {
+    assert.throws(() => checkIdentityCredentials(given, now), message);
+  }
+  const old = createRoot({ commonName: "old", lifetimeMs: 1000, now: now - 86_400_000 });
+  const expired = { trustAnchors: old.pem, issuerCertificate: old.pem, issuerKey: old.keyPem };
+  assert.throws(() => checkIdentityCredentials(expired, now), /expired/);
+});
+
+test("no private key leaves its Secret", () => {
+  const text = JSON.stringify(objects.filter(({ kind }) => kind !== "Secret"));
+  assert.not.match(text, "PRIVATE KEY");
+  assert.not.ok(text.includes(Buffer.from("-----BEGIN PRIVATE KEY").toString("base64").slice(0, 20)));
+});
+
+test("the webhook trusts its server's certificate and leaves the mesh and kube-system alone", () => {
+  const [hook] = find("MutatingWebhookConfiguration", "mesh-proxy-injector-webhook-config")["webhooks"] as {
+    clientConfig: { caBundle: string };
+    namespaceSelector: { matchExpressions: { key: string; values?: string[] }[] };
+    failurePolicy: string;
+  }[];
+  const ca = new X509Certificate(Buffer.from(hook!.clientConfig.caBundle, "base64"));
+  const server = new X509Certificate(webhook.certificate);
+  assert.ok(verifyChain(server, [], [ca], now).ok);
+  assert.is(server.checkHost("mesh-proxy-injector.mesh-system.svc"), "mesh-proxy-injector.mesh-system.svc");
+  assert.ok(
+    hook!.namespaceSelector.matchExpressions.some(({ values: names }) => names?.includes("kube-system")),
+  );
+  const labels = find("Namespace", "mesh-system").metadata.labels!;
+  assert.is(labels["config.linkerd.io/admission-webhooks"], "disabled");
+});
+
+test("custom resource definitions have Linkerd's groups, kinds and stored versions", () => {
+  const definitions = customResourceDefinitions("mesh-system");
+  assert.equal(
+    definitions.map(({ metadata, spec }) => `${metadata.name} ${spec.versions.find((v) => v.storage)?.name}`),
+    [
+      "servers.policy.linkerd.io v1beta3",
+      "serverauthorizations.policy.linkerd.io v1beta1",
+      "authorizationpolicies.policy.linkerd.io v1alpha1",
+      "meshtlsauthentications.policy.linkerd.io v1alpha1",
+      "networkauthentications.policy.linkerd.io v1alpha1",
+      "httproutes.policy.linkerd.io v1beta3",
+      "httplocalratelimitpolicies.policy.linkerd.io v1alpha1",
+      "egressnetworks.policy.linkerd.io v1alpha1",
+      "serviceprofiles.linkerd.io v1alpha2",
+      "externalworkloads.workload.linkerd.io v1beta1",
+    ],
+  );
+  for (const definition of definitions) assertStructural(definition.spec, definition.metadata.name);
+});
+
+/** Every schema node has a type, or says that it is an int-or-string (apiextensions' structural rule). */
+function assertStructural(node: unknown, at: string): void {
+  if (typeof node !== "object" || node === null) return;
+  for (const [key, value] of Object.entries(node)) {
+    const schemas =
+      key === "properties"
+        ? Object.entries(value as object)
+        : key === "items" || key === "additionalProperties" || key === "openAPIV3Schema"
+          ? [[key, value]]
+          : [];
+    for (const [name, schema] of schemas as [string, Record<string, unknown>][]) {
+      assert.ok(schema["type"] !== undefined || schema["x-kubernetes-int-or-string"], `${at}.${name}`);
+    }
+    assertStructural(value, `${at}.${key}`);
+  }
+}
+
+test.run();
