@@ -88,6 +88,15 @@ export async function loadKubeConfig(options: KubeConfigOptions = {}): Promise<C
   };
 }
 
+/** Names of the contexts in the kubeconfig. @throws Error when it cannot be read. */
+export async function contextNames(options: Pick<KubeConfigOptions, "kubeconfig"> = {}): Promise<string[]> {
+  const { KubeConfig } = await import("@kubernetes/client-node");
+  const config = new KubeConfig();
+  if (options.kubeconfig !== undefined) config.loadFromFile(options.kubeconfig);
+  else config.loadFromDefault();
+  return config.getContexts().map((context) => context.name);
+}
+
 function impersonation(options: KubeConfigOptions): Record<string, string> {
   const headers: Record<string, string> = {};
   if (options.as) headers["Impersonate-User"] = options.as;
