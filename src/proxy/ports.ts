@@ -71,3 +71,41 @@ export interface DataPath {
   /** Connections accepted and not yet ended. */
   connections(): number;
 }
+
+/** What both directions are told; all times in milliseconds. */
+export interface DataPathConfig {
+  /** Addresses to accept on; one or two (dual stack). Port 0 takes a free one (tests). */
+  readonly listen: readonly { readonly ip: string; readonly port: number }[];
+  readonly connectTimeout: number;
+  readonly detectTimeout: number;
+  /** How long an unused HTTP/1 connection is kept for further requests. */
+  readonly poolIdleTimeout: number;
+  /** Unused HTTP/1 connections kept per endpoint. */
+  readonly poolMaxIdle: number;
+  /** How long a request waits for an endpoint before it fails, and further ones fail at once. */
+  readonly failfastTimeout: number;
+  /** Requests waiting for response headers; more are shed. */
+  readonly maxInFlight: number;
+  /** Delay before the first TCP keep-alive probe; 0: none. */
+  readonly keepAlive: number;
+  /** How long a discovery result is kept with no connection using it. */
+  readonly discoveryIdleTimeout: number;
+  /** Backoff of probes to an endpoint that refused connections. */
+  readonly connectBackoff: { readonly min: number; readonly max: number; readonly jitter: number };
+  /** How long connections are still accepted once draining. */
+  readonly drainGrace: number;
+}
+
+export interface InboundConfig extends DataPathConfig {
+  /** Addresses that may be an original destination; empty: any. */
+  readonly ips: readonly string[];
+}
+
+export interface OutboundConfig extends DataPathConfig {
+  /** How long the first answer to a profile look-up is waited for. */
+  readonly profileTimeout: number;
+  /** How long the first answer to a policy look-up is waited for. */
+  readonly policyTimeout: number;
+  /** Ports of this proxy that must never be dialled as a destination of its own pod. */
+  readonly inboundPort: number;
+}
