@@ -1,0 +1,36 @@
+// io.linkerd.proxy.http_types
+import { bytes, embed, enumeration, member, message, repeated, string } from "./codec.ts";
+
+/** Values of HttpMethod.registered, in wire order. */
+export const REGISTERED_METHODS = [
+  "GET",
+  "POST",
+  "PUT",
+  "DELETE",
+  "PATCH",
+  "OPTIONS",
+  "CONNECT",
+  "HEAD",
+  "TRACE",
+] as const;
+/** Values of Scheme.registered, in wire order. */
+export const REGISTERED_SCHEMES = ["HTTP", "HTTPS"] as const;
+
+export const HttpMethod = message("io.linkerd.proxy.http_types.HttpMethod", {
+  registered: member(enumeration(1)),
+  unregistered: member(string(2)),
+});
+
+export const Scheme = message("io.linkerd.proxy.http_types.Scheme", {
+  registered: member(enumeration(1)),
+  unregistered: member(string(2)),
+});
+
+export const HeadersHeader = message("io.linkerd.proxy.http_types.Headers.Header", {
+  name: string(1),
+  value: bytes(2),
+});
+
+export const Headers = message("io.linkerd.proxy.http_types.Headers", {
+  headers: repeated(embed(1, () => HeadersHeader)),
+});
