@@ -83,7 +83,7 @@ export function renderJson(data: unknown): string {
 
 /** YAML of one document, or of several separated by `---`. Loads the YAML library at first use. */
 export async function renderYaml(...documents: readonly unknown[]): Promise<string> {
-  const { stringify } = await import("yaml");
+  const { stringify } = await import("../util/yaml.ts");
   return documents
     .map((data) => stringify(data, { lineWidth: 0, aliasDuplicateObjects: false }))
     .join("---\n");

@@ -18,7 +18,7 @@ export async function serverVersion(client: KubeClient, meshNamespace: string): 
     const config = await client.get<ConfigMap>(
       `/api/v1/namespaces/${meshNamespace}/configmaps/${CONFIG_MAP}`,
     );
-    const { parse } = await import("yaml");
+    const { parse } = await import("../util/yaml.ts");
     const values = parse(config.data?.["values"] ?? "") as { image?: { version?: string } } | null;
     return values?.image?.version;
   } catch (error) {

@@ -99,6 +99,9 @@ const SETTING_BY_KEY = new Map<string, Setting>([
 /** Keys of all annotations that change how a pod is meshed. */
 export const SETTING_KEYS: readonly string[] = [...SETTING_BY_KEY.keys()];
 
+/** The path in the values that `config.linkerd.io/<name>` sets. */
+export const valuePathOf = (name: string): string | undefined => SETTINGS[name]?.path;
+
 export const POD_INBOUND_PORTS = `${KEYS.config}pod-inbound-ports`;
 
 export interface Settings {

@@ -1,5 +1,5 @@
 // The room's door: workload in, meshed workload out.
-export { SETTING_KEYS } from "./annotations.ts";
+export { SETTING_KEYS, valuePathOf } from "./annotations.ts";
 export { type Transformed, type TransformedResource, transformStream } from "./documents.ts";
 export type { LocalComponent } from "./env.ts";
 export { applyPatch, type Operation } from "./patch.ts";

@@ -7,5 +7,13 @@ export {
   createWebhookCredentials,
   type IdentityCredentials,
 } from "./credentials.ts";
+export { apiServerPorts, assertInstallable, type InstallPlan, planInstall } from "./install.ts";
+export {
+  clusterObjects,
+  installedConfig,
+  installedValues,
+  meshedPods,
+  valuesOf,
+} from "./installed.ts";
 export * from "./names.ts";
 export { DEFAULT_VALUES, mergeTrees, readValues, treeOfSets, type Values } from "./values.ts";
