@@ -58,12 +58,15 @@ export function shrinkOld(
   const total = old.reduce((sum, set) => sum + set.replicas, fresh.replicas);
   const newUnavailable = Math.max(0, fresh.replicas - fresh.available);
   let budget = total - minAvailable - newUnavailable;
+  if (budget <= 0) return sizes;
   for (const set of old) {
-    const gone = Math.min(Math.max(budget, 0), Math.max(0, set.replicas - set.available));
+    const gone = Math.min(budget, Math.max(0, set.replicas - set.available));
     sizes.set(set.name, set.replicas - gone);
     budget -= gone;
   }
-  const available = old.reduce((sum, set) => sum + set.available, fresh.available);
+  // A status may still count pods that an earlier step has already taken away.
+  const standing = (set: { replicas: number; available: number }) => Math.min(set.replicas, set.available);
+  const available = old.reduce((sum, set) => sum + standing(set), standing(fresh));
   let spare = available - minAvailable;
   for (const set of old) {
     const size = sizes.get(set.name)!;
