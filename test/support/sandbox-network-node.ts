@@ -168,9 +168,10 @@ await until(async () => {
 results["drained"] = true;
 
 for (const each of pods) {
-  await detachPod(vethName(each.name));
+  await detachPod({ ip: each.ip, hostName: vethName(each.name) });
   each.process.kill("SIGKILL");
 }
-await detachPod(vethName("a"));
+await detachPod({ ip: a.ip, hostName: vethName("a") });
+results["gone"] = await client(undefined, [{ host: a.ip, port: 8080 }]);
 await network.stop();
 console.log(JSON.stringify(results));

@@ -16,6 +16,8 @@ const RENEW_MS = 10_000;
 const STATUS_MS = 300_000;
 /** Pods a node takes: what its addresses allow, but no more than Kubernetes' default. */
 const MAX_PODS = 110;
+/** The Kubernetes release whose behaviour the sandbox follows, as the API server states it. */
+const KUBELET_VERSION = `v1.32.0+mesh.${VERSION}`;
 const ZONES = ["zone-a", "zone-b", "zone-c"];
 
 /** `mesh-0`, `mesh-1`, …; the address and pod network follow from the index. */
@@ -179,8 +181,8 @@ function nodeStatus(index: number, now: number): Json {
       bootID: readText("/proc/sys/kernel/random/boot_id"),
       containerRuntimeVersion: `kubectl-mesh://${VERSION}`,
       kernelVersion: release(),
-      kubeProxyVersion: `kubectl-mesh-${VERSION}`,
-      kubeletVersion: `v${VERSION}`,
+      kubeProxyVersion: KUBELET_VERSION,
+      kubeletVersion: KUBELET_VERSION,
       machineID: readText("/etc/machine-id") || hostname(),
       operatingSystem: "linux",
       osImage: /^PRETTY_NAME="?([^"\n]*)/m.exec(readText("/etc/os-release"))?.[1] ?? "Linux",
