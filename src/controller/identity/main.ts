@@ -1,0 +1,95 @@
+// The identity controller as a process: Certify over gRPC, issuer and anchors followed as they change.
+//
+// Environment besides runController's: MESH_ISSUER_DIR, MESH_ISSUER_SCHEME (linkerd.io/tls, kubernetes.io/tls),
+// MESH_TRUST_ROOTS_FILE, MESH_TRUST_DOMAIN, MESH_ISSUANCE_LIFETIME, MESH_CLOCK_SKEW_ALLOWANCE (durations).
+import { Certify } from "../../api/identity.ts";
+import { timestampOf } from "../../api/time.ts";
+import { notAfterOf } from "../../pki/index.ts";
+import { parseDuration } from "../../util/duration.ts";
+import { errorMessage } from "../../util/error.ts";
+import { EventRecorder } from "../event-recorder.ts";
+import { GrpcError, GrpcServer, STATUS } from "../grpc-server.ts";
+import { runController } from "../process.ts";
+import { watchFiles } from "../watched-file.ts";
+import { type CertifyPolicy, certify, type Issuer, readIssuer, serviceAccountOf } from "./certifier.ts";
+import { reviewToken } from "./token-review.ts";
+
+const FILES: Readonly<Record<string, readonly [string, string]>> = {
+  "linkerd.io/tls": ["crt.pem", "key.pem"],
+  "kubernetes.io/tls": ["tls.crt", "tls.key"],
+};
+
+export function main(): Promise<void> {
+  return runController("identity", { port: 8080, adminPort: 9990 }, async (process) => {
+    const { env, log, client, registry, namespace } = process;
+    const policy: CertifyPolicy = {
+      trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local",
+      meshNamespace: namespace,
+      lifetimeMs: parseDuration(env["MESH_ISSUANCE_LIFETIME"] ?? "24h"),
+      skewMs: parseDuration(env["MESH_CLOCK_SKEW_ALLOWANCE"] ?? "20s"),
+    };
+    const events = new EventRecorder(client, "linkerd-identity", log);
+    const deployment = { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-identity", namespace };
+    const ttl = registry
+      .gauge("issuer_cert_ttl_seconds", "How long the issuer certificate is still valid.")
+      .labels();
+    const certified = registry.counter("identity_cert_issued_total", "Leaf certificates issued.").labels();
+
+    let issuer: Issuer | undefined;
+    const directory = env["MESH_ISSUER_DIR"] ?? "/var/run/linkerd/identity/issuer";
+    const scheme = env["MESH_ISSUER_SCHEME"] ?? "linkerd.io/tls";
+    const names = FILES[scheme];
+    if (!names)
+      throw new Error(`expected an issuer scheme of ${Object.keys(FILES).join(" or ")}, got ${scheme}`);
+    const watched = watchFiles(
+      [...names.map((name) => `${directory}/${name}`), env["MESH_TRUST_ROOTS_FILE"] ?? ""],
+      ([certificate = "", key = "", anchors = ""]) => {
+        const first = issuer === undefined;
+        issuer = readIssuer(certificate, key, anchors, Date.now());
+        log.info("the issuer is in use", { expires: issuer.certificate.validTo });
+        if (!first) events.record(deployment, "Normal", "IssuerUpdated", "Updated identity issuer");
+      },
+      (error) => {
+        log.error("the new issuer is refused, the old one stays", { error: errorMessage(error) });
+        events.record(
+          deployment,
+          "Warning",
+          "IssuerUpdateSkipped",
+          `Skipping issuer update: ${errorMessage(error)}`,
+        );
+      },
+    );
+    registry.onCollect(() => ttl.set(issuer ? (notAfterOf(issuer.certificate) - Date.now()) / 1000 : 0));
+
+    const server = new GrpcServer({ log, registry });
+    server.unary(Certify, async (request) => {
+      if (request.token.length === 0) throw new GrpcError(STATUS.INVALID_ARGUMENT, "expected a token");
+      const user = serviceAccountOf(await reviewToken(client, request.token.toString("utf8")));
+      const leaf = certify(
+        { identity: request.identity, csr: request.certificateSigningRequest },
+        user,
+        issuer!,
+        policy,
+        Date.now(),
+      );
+      certified.inc();
+      events.record(
+        { apiVersion: "v1", kind: "ServiceAccount", name: user.serviceAccount, namespace: user.namespace },
+        "Normal",
+        "IssuedLeafCertificate",
+        `issued certificate for ${request.identity} until ${new Date(leaf.notAfter).toISOString()}`,
+      );
+      log.debug("certified", { identity: request.identity });
+      return {
+        leafCertificate: leaf.der,
+        intermediateCertificates: leaf.chain,
+        validUntil: timestampOf(leaf.notAfter),
+      };
+    });
+    await server.listen(process.port);
+    process.onStop(() => {
+      watched.stop();
+      return server.close();
+    });
+  });
+}

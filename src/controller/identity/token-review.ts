@@ -1,0 +1,41 @@
+// Asks the API server whose token this is.
+import type { KubeClient } from "../../kube/client.ts";
+import { errorMessage } from "../../util/error.ts";
+import { GrpcError, STATUS } from "../grpc-server.ts";
+
+/** Audience of the tokens that proxies show (projected for this purpose alone). */
+export const AUDIENCE = "identity.l5d.io";
+
+interface TokenReview {
+  status?: { authenticated?: boolean; error?: string; audiences?: string[]; user?: { username?: string } };
+}
+
+/** The user name of a valid token of our audience. @throws GrpcError Unauthenticated, or Unavailable without an answer */
+export async function reviewToken(client: KubeClient, token: string): Promise<string> {
+  let review: TokenReview;
+  try {
+    review = (await client.request("/apis/authentication.k8s.io/v1/tokenreviews", {
+      method: "POST",
+      body: {
+        apiVersion: "authentication.k8s.io/v1",
+        kind: "TokenReview",
+        spec: { token, audiences: [AUDIENCE] },
+      },
+      timeout: 5_000,
+    })) as TokenReview;
+  } catch (error) {
+    throw new GrpcError(
+      STATUS.UNAVAILABLE,
+      `the API server could not review the token: ${errorMessage(error)}`,
+    );
+  }
+  const { authenticated, error, audiences, user } = review.status ?? {};
+  if (!authenticated || !user?.username) {
+    throw new GrpcError(STATUS.UNAUTHENTICATED, `the token was not accepted${error ? `: ${error}` : ""}`);
+  }
+  // A server that knows no audiences answers for its own alone: that token was not made for us.
+  if (!audiences?.includes(AUDIENCE)) {
+    throw new GrpcError(STATUS.UNAUTHENTICATED, `the token is not for the audience ${AUDIENCE}`);
+  }
+  return user.username;
+}
