@@ -20,27 +20,32 @@ export class Registry {
     this.clock = clock;
   }
 
-  /** Serves a kind, replacing an earlier description of it. */
+  /** Serves one more kind. */
   serve(def: ResourceDef): void {
-    this.#served.set(`${def.group}/${def.version}/${def.resource}`, def);
-    const key = `${def.group}/${def.resource}`;
-    const known = this.#preferred.get(key);
-    if (!def.secondary || !known || known.version === def.version) this.#preferred.set(key, def);
+    this.#put(def);
     for (const listener of this.#listeners) listener();
   }
 
-  /** Stops serving every version of a kind. */
-  withdraw(group: string, resource: string): void {
+  #put(def: ResourceDef): void {
+    this.#served.set(`${def.group}/${def.version}/${def.resource}`, def);
+    const key = `${def.group}/${def.resource}`;
+    if (!def.secondary || !this.#preferred.has(key)) this.#preferred.set(key, def);
+  }
+
+  /** Serves exactly these versions of a kind from now on; none: it is no longer served. */
+  replace(group: string, resource: string, defs: readonly ResourceDef[]): void {
     for (const [key, def] of this.#served) {
       if (def.group === group && def.resource === resource) this.#served.delete(key);
     }
     this.#preferred.delete(`${group}/${resource}`);
+    for (const def of defs) this.#put(def);
     for (const listener of this.#listeners) listener();
   }
 
   /** Calls back after each change of what is served. */
-  onChange(listener: () => void): void {
+  onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   find(group: string, version: string, resource: string): ResourceDef | undefined {

@@ -3,7 +3,7 @@
 import type { Json, KubeObject } from "../../cluster.ts";
 import type { AdmissionStage } from "../admission/admission.ts";
 import type { Registry } from "../registry.ts";
-import { timestamp } from "../resource.ts";
+import { type ResourceDef, timestamp } from "../resource.ts";
 import { type FieldError, invalid, invalidValue, notSupported, required } from "../status.ts";
 import { customKinds } from "./kinds.ts";
 
@@ -12,12 +12,19 @@ export const CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io";
 
 /** Follows stored definitions and, as an admission stage, fills in their status. */
 export function customResources(registry: Registry): AdmissionStage {
-  for (const [, crd] of registry.store.entries(CRDS)) serve(registry, crd);
+  for (const [, crd] of registry.store.entries(CRDS)) {
+    registry.replace(crd.spec.group, crd.spec.names.plural, established(crd));
+  }
   registry.store.listen(({ collection, type, object }) => {
     if (collection !== CRDS) return;
     const { group, names } = object.spec;
-    registry.withdraw(group, names.plural);
-    if (type !== "DELETED") serve(registry, object);
+    // A CRD may not take over a built-in kind.
+    if (
+      registry.preferred(group, names.plural)?.custom === undefined &&
+      registry.preferred(group, names.plural)
+    )
+      return;
+    registry.replace(group, names.plural, type === "DELETED" ? [] : established(object));
   });
   return {
     mutate({ operation, def, object, subresource }) {
@@ -34,10 +41,9 @@ export function customResources(registry: Registry): AdmissionStage {
   };
 }
 
-function serve(registry: Registry, crd: KubeObject): void {
-  if (crd.status?.conditions?.some((c: Json) => c.type === "Established" && c.status === "True")) {
-    for (const def of customKinds(crd)) registry.serve(def);
-  }
+function established(crd: KubeObject): ResourceDef[] {
+  const yes = crd.status?.conditions?.some((c: Json) => c.type === "Established" && c.status === "True");
+  return yes ? customKinds(crd) : [];
 }
 
 function acceptedStatus(registry: Registry, crd: KubeObject): Json {
