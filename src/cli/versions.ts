@@ -1,30 +1,21 @@
 // Which versions run in a cluster: the control plane's, and how many pods have which proxy.
 import type { KubeClient } from "../kube/client.ts";
-import { isNotFound } from "../kube/error.ts";
-import type { ConfigMap, Pod } from "../kube/types.ts";
+import type { Pod } from "../kube/types.ts";
+import { installedConfig } from "../manifests/installed.ts";
+import { CONFIG_KEY, KEYS, PROXY_CONTAINER } from "../manifests/names.ts";
 
 export interface ProxyVersion {
   readonly version: string;
   readonly pods: number;
 }
 
-const CONFIG_MAP = "mesh-config";
-const PROXY = "linkerd-proxy";
-const VERSION_ANNOTATION = "linkerd.io/proxy-version";
-
 /** The control plane's version; undefined when the mesh is not installed in `meshNamespace`. */
 export async function serverVersion(client: KubeClient, meshNamespace: string): Promise<string | undefined> {
-  try {
-    const config = await client.get<ConfigMap>(
-      `/api/v1/namespaces/${meshNamespace}/configmaps/${CONFIG_MAP}`,
-    );
-    const { parse } = await import("../util/yaml.ts");
-    const values = parse(config.data?.["values"] ?? "") as { image?: { version?: string } } | null;
-    return values?.image?.version;
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  const config = await installedConfig(client, meshNamespace);
+  if (!config) return undefined;
+  // Not through the schema: an installation of another version may have values that we do not know.
+  const values = JSON.parse(config.data?.[CONFIG_KEY] ?? "{}") as { image?: { version?: string } };
+  return values.image?.version ?? "unknown";
 }
 
 /** Proxies of one mesh by version, the most frequent first. @param namespace undefined: all */
@@ -35,7 +26,7 @@ export async function proxyVersions(
 ): Promise<ProxyVersion[]> {
   const path = namespace === undefined ? "/api/v1/pods" : `/api/v1/namespaces/${namespace}/pods`;
   const { items } = await client.list<Pod>(path, {
-    labelSelector: `linkerd.io/control-plane-ns=${meshNamespace}`,
+    labelSelector: `${KEYS.controlPlaneNs}=${meshNamespace}`,
   });
   const counts = new Map<string, number>();
   for (const pod of items) {
@@ -49,9 +40,9 @@ export async function proxyVersions(
 
 function proxyVersion(pod: Pod): string | undefined {
   const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
-  const proxy = containers.find(({ name }) => name === PROXY);
+  const proxy = containers.find(({ name }) => name === PROXY_CONTAINER);
   if (!proxy) return undefined;
   const image = proxy.image ?? "";
   const tag = image.slice(image.lastIndexOf("/") + 1).split(":")[1];
-  return pod.metadata.annotations?.[VERSION_ANNOTATION] ?? tag ?? "unknown";
+  return pod.metadata.annotations?.[KEYS.proxyVersion] ?? tag ?? "unknown";
 }

@@ -54,7 +54,7 @@ test.before(async () => {
     asked.push(decodeURIComponent(request.url!));
     const body =
       url.pathname === "/api/v1/namespaces/mesh-system/configmaps/mesh-config"
-        ? { metadata: {}, data: { values: "image:\n  version: 1.2.3\n" } }
+        ? { metadata: {}, data: { values: '{"image":{"version":"1.2.3"},"unknown":1}' } }
         : url.pathname.endsWith("/pods")
           ? {
               metadata: {},

@@ -1,0 +1,61 @@
+// `kubectl mesh explain`: what an error code of the mesh means and what to do about it.
+import { Args } from "@oclif/core";
+import { MeshCommand } from "../cli/base-command.ts";
+import { nearest, usageError } from "../cli/errors.ts";
+import { outputFlag } from "../cli/flags.ts";
+import { renderAs, renderTable } from "../cli/output.ts";
+import { findPassport, PASSPORTS, type Passport } from "../rules/passport.ts";
+
+export default class Explain extends MeshCommand<typeof Explain> {
+  static override summary = "Explain an error that the mesh made, offline.";
+  static override description =
+    "The proxy names a code in its log, in the metrics and, for callers it trusts, in its answers. Without a code, all are listed.";
+  static override examples = ["<%= config.bin %> explain MESH-402", "<%= config.bin %> explain"];
+  static override args = { code: Args.string({ description: "Code such as MESH-402, or 402." }) };
+  static override flags = { ...outputFlag(["table", "json", "yaml"]) };
+
+  async run(): Promise<void> {
+    const { code } = this.args;
+    const all: readonly Passport[] = Object.values(PASSPORTS);
+    if (code === undefined) {
+      const columns = [
+        { header: "CODE", value: (entry: Passport) => entry.code },
+        { header: "STATUS", value: (entry: Passport) => entry.status || undefined },
+        { header: "ERROR", value: (entry: Passport) => entry.text },
+      ];
+      this.write(await renderAs(this.flags.output, all, () => renderTable(columns, all)));
+      return;
+    }
+    const found = findPassport(code);
+    if (!found) {
+      const close = nearest(
+        code.toUpperCase(),
+        all.map((entry) => entry.code),
+      );
+      throw usageError(
+        `there is no error code ${JSON.stringify(code)}`,
+        ...(close === undefined ? [] : [`did you mean: ${close}`]),
+        "all codes: kubectl mesh explain",
+      );
+    }
+    const { passport } = found;
+    this.write(await renderAs(this.flags.output, passport, () => this.text(passport)));
+  }
+
+  private text(passport: Passport): string {
+    const { strong } = this.style;
+    const answer =
+      passport.status === 0
+        ? "the connection is closed"
+        : `HTTP ${passport.status}, gRPC status ${passport.grpcStatus}, header l5d-proxy-error: ${passport.text}`;
+    return [
+      strong(`${passport.code}  ${passport.text}`),
+      "",
+      `What happened  ${passport.cause}`,
+      `What to do     ${passport.remedy}`,
+      `The caller got ${answer}`,
+      `In the metrics error="${passport.metric}"`,
+      "",
+    ].join("\n");
+  }
+}
