@@ -8,6 +8,9 @@ import { type Column, type OutputFormat, renderAs, renderTable } from "./output.
 import { type Progress, startProgress } from "./progress.ts";
 import { createStyle, type Style } from "./style.ts";
 
+type PlainFlags<T extends typeof Command> = Interfaces.InferredFlags<
+  (typeof PlainCommand)["baseFlags"] & T["flags"]
+>;
 export type FlagsOf<T extends typeof Command> = Interfaces.InferredFlags<
   (typeof MeshCommand)["baseFlags"] & T["flags"]
 >;
@@ -20,19 +23,13 @@ export interface Cluster {
 }
 
 /**
- * Base of all commands:
- *
- *     export default class Stat extends MeshCommand<typeof Stat> {
- *       static override flags = { ...namespaceFlag, ...outputFlag(["table", "json"]) };
- *       async run() { this.write(...) }
- *     }
- *
- * Failures are thrown: MeshError for what the user can act on, usageError for a wrong command line.
+ * Base of commands that need no cluster. Failures are thrown: MeshError for what the user can act on, usageError
+ * for a wrong command line.
  */
-export abstract class MeshCommand<T extends typeof Command> extends Command {
-  static override baseFlags = { ...clusterFlags, ...verboseFlag };
+export abstract class PlainCommand<T extends typeof Command> extends Command {
+  static override baseFlags = { ...verboseFlag };
 
-  protected flags!: FlagsOf<T>;
+  protected flags!: PlainFlags<T>;
   protected args!: ArgsOf<T>;
   /** All words that are not flags, for commands with `strict = false`. */
   protected words: string[] = [];
@@ -43,10 +40,10 @@ export abstract class MeshCommand<T extends typeof Command> extends Command {
     const parsed = await this.parse({
       args: this.ctor.args,
       flags: this.ctor.flags,
-      baseFlags: (this.ctor as typeof MeshCommand).baseFlags,
+      baseFlags: (this.ctor as typeof PlainCommand).baseFlags,
       strict: this.ctor.strict,
     });
-    this.flags = parsed.flags as FlagsOf<T>;
+    this.flags = parsed.flags as PlainFlags<T>;
     this.args = parsed.args as ArgsOf<T>;
     this.words = parsed.argv as string[];
   }
@@ -79,6 +76,20 @@ export abstract class MeshCommand<T extends typeof Command> extends Command {
   ): Promise<void> {
     this.write(await renderAs(format, data, () => renderTable(columns, rows, { wide: format === "wide" })));
   }
+}
+
+/**
+ * Base of commands that talk to a cluster:
+ *
+ *     export default class Stat extends MeshCommand<typeof Stat> {
+ *       static override flags = { ...namespaceFlag, ...outputFlag(["table", "json"]) };
+ *       async run() { const { client } = await this.cluster(); … this.write(…) }
+ *     }
+ */
+export abstract class MeshCommand<T extends typeof Command> extends PlainCommand<T> {
+  static override baseFlags = { ...verboseFlag, ...clusterFlags };
+
+  declare protected flags: FlagsOf<T>;
 
   protected get meshNamespace(): string {
     return (this.flags as { "mesh-namespace": string })["mesh-namespace"];

@@ -2,13 +2,13 @@
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { Args } from "@oclif/core";
-import { MeshCommand } from "../cli/base-command.ts";
+import { PlainCommand } from "../cli/base-command.ts";
 import { completionScript, SHELLS } from "../cli/completion-scripts.ts";
 import { packageRoot } from "../util/package-root.ts";
 
 const EXECUTABLE = "kubectl_complete-mesh";
 
-export default class Completion extends MeshCommand<typeof Completion> {
+export default class Completion extends PlainCommand<typeof Completion> {
   static override summary = "Set up completion of `kubectl mesh` in your shell.";
   static override description =
     `kubectl 1.26 and newer completes \`kubectl mesh …\` by itself as soon as an executable named ${EXECUTABLE} is on PATH; npm installs it beside kubectl-mesh. With the name of a shell this prints a script that completes the words \`kubectl-mesh\` and \`mesh\` (for an alias) as well.`;

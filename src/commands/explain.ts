@@ -1,12 +1,12 @@
 // `kubectl mesh explain`: what an error code of the mesh means and what to do about it.
 import { Args } from "@oclif/core";
-import { MeshCommand } from "../cli/base-command.ts";
+import { PlainCommand } from "../cli/base-command.ts";
 import { nearest, usageError } from "../cli/errors.ts";
 import { outputFlag } from "../cli/flags.ts";
 import { renderAs, renderTable } from "../cli/output.ts";
 import { findPassport, PASSPORTS, type Passport } from "../rules/passport.ts";
 
-export default class Explain extends MeshCommand<typeof Explain> {
+export default class Explain extends PlainCommand<typeof Explain> {
   static override summary = "Explain an error that the mesh made, offline.";
   static override description =
     "The proxy names a code in its log, in the metrics and, for callers it trusts, in its answers. Without a code, all are listed.";
