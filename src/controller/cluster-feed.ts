@@ -1,0 +1,68 @@
+// Feeds an index with the cluster's objects as small records.
+import type { EndpointSlice, KubeObject, Namespace, Pod, Service } from "../kube/types.ts";
+import {
+  type NamespaceRecord,
+  namespaceRecord,
+  type PodRecord,
+  podRecord,
+  type ServiceRecord,
+  type SliceRecord,
+  serviceRecord,
+  sliceRecord,
+} from "./cluster-objects.ts";
+import type { ControllerProcess } from "./process.ts";
+
+interface Sink<R> {
+  put(record: R): void;
+  remove(namespace: string, name: string): void;
+}
+
+export interface ClusterSinks {
+  readonly service?: Sink<ServiceRecord>;
+  readonly slice?: Sink<SliceRecord>;
+  readonly pod?: Sink<PodRecord>;
+  readonly namespace?: Sink<NamespaceRecord>;
+}
+
+/** An object of which only the record is kept; the rest is let go at once. */
+interface Recorded<R> extends KubeObject {
+  readonly record: R;
+}
+
+/** Starts following what there is a sink for; resolves when all of it is known. */
+export async function followCluster(process: ControllerProcess, sinks: ClusterSinks): Promise<void> {
+  const follow = <T extends KubeObject, R>(
+    path: string,
+    sink: Sink<R> | undefined,
+    toRecord: (object: T) => R,
+  ) => {
+    if (!sink) return undefined;
+    const reflector = process.reflect<Recorded<R>>({
+      path,
+      transform: (object) => {
+        const { name, namespace, uid, resourceVersion } = object.metadata;
+        return {
+          metadata: {
+            name,
+            ...(namespace === undefined ? {} : { namespace }),
+            ...(uid === undefined ? {} : { uid }),
+            ...(resourceVersion === undefined ? {} : { resourceVersion }),
+          },
+          record: toRecord(object as unknown as T),
+        };
+      },
+    });
+    reflector.on({
+      added: ({ record }) => sink.put(record),
+      updated: ({ record }) => sink.put(record),
+      deleted: ({ metadata }) => sink.remove(metadata.namespace ?? "", metadata.name),
+    });
+    return reflector.synced;
+  };
+  await Promise.all([
+    follow<Namespace, NamespaceRecord>("/api/v1/namespaces", sinks.namespace, namespaceRecord),
+    follow<Service, ServiceRecord>("/api/v1/services", sinks.service, serviceRecord),
+    follow<Pod, PodRecord>("/api/v1/pods", sinks.pod, podRecord),
+    follow<EndpointSlice, SliceRecord>("/apis/discovery.k8s.io/v1/endpointslices", sinks.slice, sliceRecord),
+  ]);
+}

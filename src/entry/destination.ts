@@ -1,0 +1,4 @@
+// The controller that tells proxies where Services are.
+import { main } from "../controller/destination/main.ts";
+
+await main();
