@@ -4,8 +4,8 @@ import type { MessageOf, Partially } from "../../api/codec.ts";
 import type { DestinationProfile } from "../../api/destination.ts";
 import { Get, GetProfile, type Update } from "../../api/destination.ts";
 import { durationOf } from "../../api/time.ts";
+import { parseAuthority } from "../authority.ts";
 import { GrpcError, type GrpcServer, type Sender, STATUS } from "../grpc-server.ts";
-import { parseAuthority } from "./authority.ts";
 import type { DestinationIndex, Profile } from "./index.ts";
 
 type UpdateMessage = MessageOf<typeof Update>;

@@ -1,0 +1,118 @@
+// The default inbound policies: who may call a port for which no rule was written.
+import { networkOf } from "../api/address.ts";
+import type { MessageOf } from "../api/codec.ts";
+import type { Authz, Server } from "../api/inbound.ts";
+import { durationOf } from "../api/time.ts";
+import type { Trace } from "./trace.ts";
+
+export const DEFAULT_POLICIES = [
+  "all-unauthenticated",
+  "all-authenticated",
+  "cluster-unauthenticated",
+  "cluster-authenticated",
+  "deny",
+  "audit",
+] as const;
+export type DefaultPolicy = (typeof DEFAULT_POLICIES)[number];
+
+export const isDefaultPolicy = (name: string | undefined): name is DefaultPolicy =>
+  DEFAULT_POLICIES.includes(name as DefaultPolicy);
+
+type AuthzMessage = MessageOf<typeof Authz>;
+type ServerMessage = MessageOf<typeof Server>;
+
+const ANYWHERE = ["0.0.0.0/0", "::/0"];
+
+/** How long a client's protocol is waited for, ms (Linkerd's default). */
+const DETECT_TIMEOUT = 10_000;
+
+/**
+ * The authorizations of a default policy.
+ * @param clusterNetworks CIDRs that count as the cluster
+ */
+export function defaultAuthorizations(
+  policy: DefaultPolicy,
+  clusterNetworks: readonly string[],
+): AuthzMessage[] {
+  if (policy === "deny") return [];
+  const networks = policy.startsWith("cluster-") ? clusterNetworks : ANYWHERE;
+  const authenticated = policy.endsWith("-authenticated");
+  const name = policy === "audit" ? "audit" : policy;
+  return [
+    {
+      networks: networks.map((cidr) => ({ net: networkOf(cidr), except: [] })),
+      authentication: authenticated
+        ? { meshTLS: { identities: { identities: [], suffixes: [{ parts: [] }] } } }
+        : { unauthenticated: {} },
+      labels: { group: "", kind: "default", name },
+      metadata: { default: name },
+    },
+  ];
+}
+
+/** Every connection between kubelet and pod starts outside the mesh: probes are let through by their path. */
+function probeAuthorization(): AuthzMessage {
+  return {
+    networks: ANYWHERE.map((cidr) => ({ net: networkOf(cidr), except: [] })),
+    authentication: { unauthenticated: {} },
+    labels: { group: "", kind: "default", name: "probe" },
+    metadata: { default: "probe" },
+  };
+}
+
+export interface ServerFacts {
+  readonly policy: DefaultPolicy;
+  readonly clusterNetworks: readonly string[];
+  /** Bytes of this port are not to be interpreted. */
+  readonly opaque: boolean;
+  /** Paths of the pod's HTTP probes on this port. */
+  readonly probePaths: readonly string[];
+}
+
+/** The Server message of a port that no Server resource selects. */
+export function defaultServer(facts: ServerFacts, trace?: Trace): ServerMessage {
+  const { policy, clusterNetworks, opaque, probePaths } = facts;
+  const authorizations = defaultAuthorizations(policy, clusterNetworks);
+  trace?.add(`default policy ${policy}`, true, "no Server resource selects the port");
+  if (opaque) trace?.add("opaque port", true, "the port is marked opaque: no protocol is detected");
+  const routes = [
+    {
+      metadata: { default: "default" },
+      hosts: [],
+      // A server's authorizations hold on its default route; naming them again would only repeat them.
+      authorizations: [],
+      rules: [{ matches: [{ path: { prefix: "/" }, headers: [], queryParams: [] }], filters: [] }],
+    },
+    ...(probePaths.length === 0
+      ? []
+      : [
+          {
+            metadata: { default: "probe" },
+            hosts: [],
+            authorizations: [probeAuthorization()],
+            rules: [
+              {
+                matches: [...new Set(probePaths)].map((path) => ({
+                  path: { exact: path },
+                  headers: [],
+                  queryParams: [],
+                  // GET
+                  method: { registered: 0 },
+                })),
+                filters: [],
+              },
+            ],
+          },
+        ]),
+  ];
+  return {
+    protocol: opaque
+      ? { opaque: {} }
+      : {
+          detect: { timeout: durationOf(DETECT_TIMEOUT), httpRoutes: routes, httpLocalRateLimit: undefined },
+        },
+    serverIps: [],
+    authorizations,
+    labels: { group: "", kind: "default", name: policy },
+  };
+}
