@@ -49,7 +49,8 @@ export function applied(
   const next: KubeObject = live ? mergedObject(live, config, def.topology, true) : config;
   if (live && self) {
     const dropped = [...self.fields].filter((path) => !values.has(path));
-    for (const path of dropped.sort((a, b) => b.length - a.length)) {
+    // Shorter paths first: a list item goes whole, before its key fields could go from under it.
+    for (const path of dropped.sort((a, b) => a.length - b.length)) {
       if (others.some((owner) => owns(owner, path))) continue;
       if ([...values.keys()].some((kept) => kept.startsWith(`${path}${STEP}`))) continue;
       removePath(next, path.split(STEP), def.topology);
@@ -127,6 +128,9 @@ function mergedObject(live: Json, wanted: Json, topology: Topology, root: boolea
 
 const isObject = (value: Json) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+const isKeyField = ({ list }: Topology, step: string) =>
+  list.kind === "map" && list.keys.includes(step.slice(2));
+
 /** Deletes what a path means, and the maps and lists that this leaves empty. */
 function removePath(parent: Json, steps: string[], topology: Topology): void {
   const [step, ...rest] = steps as [string, ...string[]];
@@ -134,7 +138,9 @@ function removePath(parent: Json, steps: string[], topology: Topology): void {
     const index = parent.findIndex((item) => itemKey(item, topology.list) === step);
     if (index < 0) return;
     if (rest.length === 0) parent.splice(index, 1);
-    else removePath(parent[index], rest, topology.item);
+    else if (!(rest.length === 1 && isKeyField(topology, rest[0] as string))) {
+      removePath(parent[index], rest, topology.item);
+    }
     return;
   }
   const field = step.slice(2);
