@@ -34,6 +34,9 @@ export const keyOf = (object: KubeObject): string =>
     ? object.metadata.name
     : `${object.metadata.namespace}/${object.metadata.name}`;
 
+/** A watch that ended sooner is followed by a wait, ms. */
+const SHORT_WATCH = 1_000;
+
 export class Reflector<T extends KubeObject = KubeObject> {
   /** Resolves after the first complete list. */
   readonly synced: Promise<void>;
@@ -98,18 +101,18 @@ export class Reflector<T extends KubeObject = KubeObject> {
     while (!this.#abort.signal.aborted) {
       try {
         version ??= await this.#list();
+        const began = this.#clock.monotonic();
         for await (const event of this.#watch(version)) {
           backoff.reset();
           version = event.object.metadata.resourceVersion ?? version;
           this.#take(event.type, event.object);
         }
+        // A server that ends every watch at once must not be asked in a tight loop.
+        if (this.#clock.monotonic() - began < SHORT_WATCH) await this.#wait(backoff.next());
       } catch (error) {
         if (this.#abort.signal.aborted) return;
-        if (isGone(error)) {
-          version = undefined;
-          continue;
-        }
-        this.#options.onError?.(error);
+        if (isGone(error)) version = undefined;
+        else this.#options.onError?.(error);
         await this.#wait(backoff.next());
       }
     }
