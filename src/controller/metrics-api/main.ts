@@ -19,7 +19,7 @@ export function main(): Promise<void> {
     const store = new TrafficStore<PodRecord>({
       interval,
       retention: parseDuration(env["MESH_METRICS_RETENTION"] ?? "5m"),
-      budgetBytes: Number(env["MESH_METRICS_BUDGET_MB"] ?? 96) * 1024 * 1024,
+      budgetBytes: Number(env["MESH_METRICS_BUDGET_MB"] ?? 192) * 1024 * 1024,
     });
 
     const pods = new Map<string, PodRecord>();

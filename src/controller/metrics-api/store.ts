@@ -77,7 +77,7 @@ export interface StoreOptions {
   readonly retention?: number;
   /** Time between two scrapes of a pod, ms. Default 3 s. */
   readonly interval?: number;
-  /** Default 96 MiB. */
+  /** Default 192 MiB: about a thousand pods that talk to half a dozen others each. */
   readonly budgetBytes?: number;
 }
 
@@ -99,7 +99,7 @@ export class TrafficStore<Info> {
   constructor(options: StoreOptions = {}) {
     this.#retention = options.retention ?? 300_000;
     this.#capacity = Math.ceil(this.#retention / (options.interval ?? 3_000)) + 2;
-    this.#budget = options.budgetBytes ?? 96 * 1024 * 1024;
+    this.#budget = options.budgetBytes ?? 192 * 1024 * 1024;
   }
 
   get targets(): ReadonlyMap<string, Target<Info>> {
