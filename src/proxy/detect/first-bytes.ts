@@ -1,0 +1,80 @@
+// Reads the first bytes of a connection until they decide something, then hands the socket on with those bytes.
+import type { Socket } from "node:net";
+import type { Clock, Timer } from "../../util/clock.ts";
+
+/** What the first bytes decided; `undefined` when they did not, for the reason that `why` names. */
+export type Decided<T> = (verdict: T | undefined, bytes: Buffer, why: "decided" | "timeout" | "ended" | "limit") => void;
+
+export interface FirstBytesOptions<T> {
+  readonly clock: Clock;
+  /** ms; 0 or less: no timeout. */
+  readonly timeout: number;
+  /** Undecided after so many bytes: `limit`. */
+  readonly limit: number;
+  /** Bytes that were read already. */
+  readonly bytes?: Buffer | undefined;
+  /** undefined: more bytes are needed. */
+  readonly decide: (bytes: Buffer) => T | undefined;
+}
+
+/**
+ * Calls `done` once, with the socket paused and without listeners of ours, unless the socket closes before: then
+ * never. An end of the client's side with no decision is `ended`.
+ */
+export function readFirstBytes<T>(socket: Socket, options: FirstBytesOptions<T>, done: Decided<T>): void {
+  const early = options.bytes;
+  if (early && early.length > 0) {
+    const verdict = options.decide(early);
+    if (verdict !== undefined) {
+      done(verdict, early, "decided");
+      return;
+    }
+  }
+  new FirstBytes(socket, options, done);
+}
+
+const NOTHING = Buffer.alloc(0);
+
+class FirstBytes<T> {
+  readonly #socket: Socket;
+  readonly #options: FirstBytesOptions<T>;
+  readonly #done: Decided<T>;
+  readonly #timer: Timer | undefined;
+  #bytes: Buffer;
+
+  constructor(socket: Socket, options: FirstBytesOptions<T>, done: Decided<T>) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#done = done;
+    this.#bytes = options.bytes ?? NOTHING;
+    this.#timer =
+      options.timeout > 0 ? options.clock.after(options.timeout, () => this.#finish(undefined, "timeout")) : undefined;
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("close", this.#onClose);
+    socket.resume();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    const verdict = this.#options.decide(this.#bytes);
+    if (verdict !== undefined) this.#finish(verdict, "decided");
+    else if (this.#bytes.length >= this.#options.limit) this.#finish(undefined, "limit");
+  };
+
+  readonly #onEnd = (): void => this.#finish(undefined, "ended");
+  readonly #onClose = (): void => this.#detach();
+
+  #detach(): void {
+    this.#options.clock.clear(this.#timer);
+    this.#socket.off("data", this.#onData);
+    this.#socket.off("end", this.#onEnd);
+    this.#socket.off("close", this.#onClose);
+  }
+
+  #finish(verdict: T | undefined, why: "decided" | "timeout" | "ended" | "limit"): void {
+    this.#detach();
+    this.#socket.pause();
+    this.#done(verdict, this.#bytes, why);
+  }
+}
