@@ -85,11 +85,15 @@ export default class Install extends MeshCommand<typeof Install> {
     let tree: unknown = {};
     for (const file of this.flags.values ?? []) {
       const text = await readFile(file, "utf8");
+      let values: unknown;
       try {
-        tree = mergeTrees(tree, parse(text) ?? {});
+        values = parse(text) ?? {};
       } catch (error) {
         throw usageError(`${file}: ${(error as Error).message.split("\n")[0]}`);
       }
+      if (typeof values !== "object" || Array.isArray(values))
+        throw usageError(`${file}: expected a map of values`);
+      tree = mergeTrees(tree, values);
     }
     const named = Object.entries(this.flags).flatMap(([flag, text]) => {
       const path = NAMED[flag] ?? (Object.hasOwn(proxyFlags, flag) ? valuePathOf(flag) : undefined);

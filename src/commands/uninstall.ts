@@ -29,7 +29,7 @@ export default class Uninstall extends MeshCommand<typeof Uninstall> {
       const shown = pods.slice(0, SHOWN).map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
       const more = pods.length > SHOWN ? ` and ${pods.length - SHOWN} more` : "";
       throw new MeshError(
-        `${pods.length} pods still run with a proxy: ${shown.join(", ")}${more}; nothing was changed`,
+        `${pods.length} ${pods.length === 1 ? "pod still runs" : "pods still run"} with a proxy: ${shown.join(", ")}${more}; nothing was changed`,
         {
           hints: [
             "unmesh them: kubectl get deploy -o yaml | kubectl mesh uninject - | kubectl apply -f -",

@@ -60,7 +60,7 @@ export function injectResource(resource: Resource, options: InjectOptions): Reso
     owner: name !== undefined && resource.kind !== "Pod" ? { kind: resource.kind!, name } : undefined,
     values: options.values ?? DEFAULT_VALUES,
     origin: "cli",
-    createdBy: `kubectl-mesh/cli ${VERSION}`,
+    createdBy: `linkerd/cli ${VERSION}`,
   });
   const { inject, reasons, warnings } = injected.verdict;
   if (!inject) return result("skipped", { reasons, warnings });

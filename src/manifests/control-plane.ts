@@ -91,7 +91,7 @@ function configOf(values: Values): Manifest {
       name: CONFIG_MAP,
       namespace: values.namespace,
       labels: { [KEYS.controlPlaneComponent]: "config", [KEYS.controlPlaneNs]: values.namespace },
-      annotations: { [KEYS.createdBy]: `kubectl-mesh/cli ${VERSION}` },
+      annotations: { [KEYS.createdBy]: `linkerd/cli ${VERSION}` },
     },
     // JSON is YAML too, and every controller can read it without a YAML library.
     data: { [CONFIG_KEY]: `${JSON.stringify(values, undefined, 2)}\n` },
@@ -256,7 +256,7 @@ function podTemplate(
       labels,
       annotations: {
         ...(values.podAnnotations as Record<string, string>),
-        [KEYS.createdBy]: `kubectl-mesh/cli ${VERSION}`,
+        [KEYS.createdBy]: `linkerd/cli ${VERSION}`,
         [`${KEYS.config}skip-outbound-ports`]: formatPortSet(parsePortSet(skipped)),
         // Every proxy of the cluster must reach the control plane before policy says anything.
         [`${KEYS.config}default-inbound-policy`]: "all-unauthenticated",
@@ -346,7 +346,7 @@ function meshed(values: Values, component: ComponentNames, template: PodTemplate
     owner: { kind: "Deployment", name: component.workload },
     values,
     origin: "cli",
-    createdBy: `kubectl-mesh/cli ${VERSION}`,
+    createdBy: `linkerd/cli ${VERSION}`,
     local: own.includes(component.name) ? (component.name as LocalComponent) : undefined,
     mountTrustRoots: true,
   });
