@@ -40,7 +40,11 @@ export async function portForwardDuplex(client: KubeClient, target: PodPort): Pr
     perMessageDeflate: false,
   });
   await new Promise<void>((resolve, reject) => {
-    socket.once("open", resolve);
+    socket.once("open", () => {
+      // Frames may come with the answer itself, before anyone listens: they wait until the stream is read.
+      socket.pause();
+      resolve();
+    });
     socket.once("error", (error) => reject(connectionError(error, config.server)));
     socket.once("unexpected-response", (_request, response) => {
       let text = "";
