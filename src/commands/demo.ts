@@ -15,6 +15,7 @@ const ROLLOUT_TIMEOUT = 120_000;
 /** Until every service of the demo shows live traffic, ms. */
 const TRAFFIC_TIMEOUT = 60_000;
 const MESH_NAMESPACE = "mesh-system";
+const IMAGE = `kubectl-mesh:${VERSION}`;
 
 export default class Demo extends PlainCommand<typeof Demo> {
   static override summary = "See a service mesh work on this machine, in a minute.";
@@ -27,10 +28,9 @@ export default class Demo extends PlainCommand<typeof Demo> {
   static override flags = {
     manifest: Flags.boolean({ summary: "Print the demo application's manifests and do nothing else." }),
     image: Flags.string({
-      default: `kubectl-mesh:${VERSION}`,
       dependsOn: ["manifest"],
       helpValue: "IMAGE",
-      summary: "Image of the application in --manifest.",
+      summary: "Image of the application in --manifest. Default: kubectl-mesh of this version.",
     }),
     dir: Flags.string({
       helpValue: "DIR",
@@ -41,7 +41,7 @@ export default class Demo extends PlainCommand<typeof Demo> {
 
   async run(): Promise<void> {
     if (this.flags.manifest) {
-      this.write(await renderYaml(...demoObjects({ image: this.flags.image })));
+      this.write(await renderYaml(...demoObjects({ image: this.flags.image ?? IMAGE })));
       return;
     }
     await this.needTools();
@@ -120,7 +120,7 @@ export default class Demo extends PlainCommand<typeof Demo> {
       "kubectl mesh demo --manifest | kubectl apply -f -",
       async (say) => {
         if (await isMeshed(client)) return "it is there already, and meshed";
-        const objects = demoObjects({ image: `kubectl-mesh:${VERSION}` });
+        const objects = demoObjects({ image: IMAGE });
         await apply(client, env, await renderYaml(...objects));
         await settled(say);
         return "web, emoji, voting, tally and a bot that votes are running, without a proxy";
