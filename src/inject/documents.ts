@@ -8,9 +8,8 @@ import {
   isSeq,
   LineCounter,
   type Node,
-  type ParseOptions,
   parseDocument,
-  type SchemaOptions,
+  Schema,
   type Tags,
   type YAMLMap,
   type YAMLSeq,
@@ -40,21 +39,20 @@ export type Transform = (resource: Resource) => ResourceResult;
 
 /**
  * Kubernetes reads YAML 1.1 (0644 is octal, yes is true) with merge keys, but without its dates, base-60 numbers
- * and binary.
+ * and binary. Made once: it costs more than parsing a small document.
  */
-const YAML_OPTIONS: ParseOptions &
-  SchemaOptions & { version: "1.1"; merge: boolean; customTags: (tags: Tags) => Tags } = {
-  version: "1.1",
+const SCHEMA = new Schema({
+  schema: "yaml-1.1",
   merge: true,
-  keepSourceTokens: false,
-  customTags: (tags) =>
+  resolveKnownTags: false,
+  customTags: (tags: Tags) =>
     tags.filter(
       (tag) =>
         typeof tag === "string" ||
         (!/:(timestamp|binary|omap|pairs|set)$/.test(tag.tag) &&
           (tag as { format?: string }).format !== "TIME"),
     ),
-};
+});
 
 /** A stream larger than this is refused rather than read into memory. */
 const MAX_BYTES = 256 * 1024 * 1024;
@@ -114,7 +112,7 @@ function transformDocument(
   resources: TransformedResource[],
 ): { text: string; objects: () => unknown[] } {
   const lines = new LineCounter();
-  const document = parseDocument(piece.text, { ...YAML_OPTIONS, lineCounter: lines });
+  const document = parseDocument(piece.text, { version: "1.1", schema: SCHEMA, lineCounter: lines });
   const problem = document.errors[0];
   if (problem) {
     const at = piece.line + lines.linePos(problem.pos[0]).line - 1;
@@ -149,7 +147,8 @@ function transformDocument(
   if (operations.length === 0) return { text: piece.text, objects: () => [value] };
   for (const operation of operations) applyToDocument(document, operation);
   const text = document.toString({ lineWidth: 0, flowCollectionPadding: false });
-  return { text, objects: () => [document.toJS()] };
+  // The tree is let go: of a long stream only text and plain objects stay.
+  return { text, objects: () => [applyPatch(value, operations)] };
 }
 
 function eachResource(

@@ -17,30 +17,36 @@ export function segmentsOf(path: string): string[] {
     .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
-/** `target` with the operations applied; `target` itself is left as it was. @throws Error for a path that is not there. */
+/**
+ * `target` with the operations applied. `target` stays as it was: only what lies on a changed path is copied, the
+ * rest is shared.
+ * @throws Error for a path that is not there
+ */
 export function applyPatch<T>(target: T, operations: readonly Operation[]): T {
-  const result = structuredClone(target);
-  for (const operation of operations) applyOne(result, operation);
-  return result;
+  let result: unknown = target;
+  for (const operation of operations) result = changed(result, segmentsOf(operation.path), 0, operation);
+  return result as T;
 }
 
-function applyOne(root: unknown, operation: Operation): void {
-  const path = segmentsOf(operation.path);
-  const last = path.pop();
-  if (last === undefined) throw new Error("the whole document cannot be patched");
-  let parent = root as Record<string, unknown>;
-  for (const name of path) {
-    const next = parent[name];
-    if (typeof next !== "object" || next === null) throw new Error(`${operation.path} is not there`);
-    parent = next as Record<string, unknown>;
+/** A copy of `node` with the operation done at `path[depth…]`. */
+function changed(node: unknown, path: readonly string[], depth: number, operation: Operation): unknown {
+  const name = path[depth];
+  if (name === undefined) throw new Error("the whole document cannot be patched");
+  if (typeof node !== "object" || node === null) throw new Error(`${operation.path} is not there`);
+  const last = depth === path.length - 1;
+  if (Array.isArray(node)) {
+    const copy = [...node];
+    const index = name === "-" ? copy.length : Number(name);
+    if (!last) copy[index] = changed(copy[index], path, depth + 1, operation);
+    else if (operation.op === "remove") copy.splice(index, 1);
+    else copy.splice(index, operation.op === "replace" ? 1 : 0, operation.value);
+    return copy;
   }
-  if (Array.isArray(parent)) {
-    const index = last === "-" ? parent.length : Number(last);
-    if (operation.op === "add") parent.splice(index, 0, structuredClone(operation.value));
-    else if (operation.op === "remove") parent.splice(index, 1);
-    else parent[index] = structuredClone(operation.value);
-  } else if (operation.op === "remove") delete parent[last];
-  else parent[last] = structuredClone(operation.value);
+  const copy = { ...node } as Record<string, unknown>;
+  if (!last) copy[name] = changed(copy[name], path, depth + 1, operation);
+  else if (operation.op === "remove") delete copy[name];
+  else copy[name] = operation.value;
+  return copy;
 }
 
 /** Operations that put `entries` into the map at `path`, which is made when `existing` says that there is none. */
