@@ -1,0 +1,339 @@
+// gRPC over one HTTP/2 connection to a service of the control plane: unary and server-streaming calls, with the
+// connection made, watched and made again behind them.
+import type { Duplex } from "node:stream";
+import { decode, encode, type Method, type Partially } from "../../api/codec.ts";
+import { Deframer, frame } from "../../api/grpc-frame.ts";
+import type { Logger } from "../../log/logger.ts";
+import type {
+  CounterSeries,
+  Family,
+  GaugeSeries,
+  HistogramSeries,
+  Registry,
+} from "../../metrics/registry.ts";
+import { LATENCY_BUCKETS_MS } from "../../metrics/registry.ts";
+import { Backoff } from "../../util/backoff.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
+import { errorMessage } from "../../util/error.ts";
+import { Http2Client, type Http2Failure } from "../http2/client.ts";
+import { ERROR } from "../http2/frame.ts";
+import type { Header } from "../http2/hpack.ts";
+
+export const GRPC = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  FAILED_PRECONDITION: 9,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+} as const;
+
+/** How a call ended that did not end well. */
+export class GrpcStatusError extends Error {
+  readonly code: number;
+  constructor(code: number, message: string) {
+    super(message);
+    this.name = "GrpcStatusError";
+    this.code = code;
+  }
+}
+
+export interface CallHandler<R> {
+  onMessage(message: R): void;
+  /** Comes once, last; undefined for status OK. */
+  onEnd(error: GrpcStatusError | undefined): void;
+}
+
+export interface GrpcClientOptions {
+  /** `host:port`, for metrics, logs and :authority. */
+  readonly authority: string;
+  /** Opens a connection that speaks HTTP/2. */
+  readonly connect: () => Promise<Duplex>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly registry: Registry;
+}
+
+/** Reconnecting waits between these, ms (reference: 100 ms–10 s). */
+const BACKOFF = { min: 100, max: 10_000, jitter: 0.1 };
+const KEEP_ALIVE = { keepAliveInterval: 10_000, keepAliveTimeout: 3_000 };
+/** Calls that wait for a connection; more are refused. */
+const MAX_WAITING = 10_000;
+/** Largest message we take from the control plane, bytes. */
+const MAX_MESSAGE = 4 * 1024 * 1024;
+
+interface Waiting {
+  start(client: Http2Client): void;
+  fail(error: GrpcStatusError): void;
+}
+
+export class GrpcClient {
+  readonly #options: GrpcClientOptions;
+  readonly #backoff: Backoff;
+  readonly #requests: CounterSeries;
+  readonly #responses: Family<CounterSeries>;
+  readonly #latency: HistogramSeries;
+  readonly #connected: GaugeSeries;
+  readonly #waiting = new Set<Waiting>();
+  #client: Http2Client | undefined;
+  #connecting = false;
+  #retry: Timer | undefined;
+  #closed = false;
+
+  constructor(options: GrpcClientOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff(BACKOFF, options.clock.random);
+    const { registry, authority } = options;
+    const labels = { addr: authority };
+    this.#requests = registry.counter("control_request_total", "Calls to the control plane.").labels(labels);
+    this.#responses = registry.counter("control_response_total", "Calls to the control plane that ended.");
+    this.#latency = registry
+      .histogram(
+        "control_response_latency_ms",
+        "Time to the first message of a call to the control plane.",
+        LATENCY_BUCKETS_MS,
+      )
+      .labels(labels);
+    this.#connected = registry
+      .gauge("control_connected", "Whether there is a connection to the control plane.")
+      .labels(labels);
+  }
+
+  /** Begins a call, as soon as there is a connection. Returns the way to cancel it; no more calls back then. */
+  call<Q, R>(method: Method<Q, R>, request: Partially<Q>, handler: CallHandler<R>): () => void {
+    const { clock, authority } = this.#options;
+    let cancel: (() => void) | undefined;
+    let ended = false;
+    const started = clock.monotonic();
+    const end = (error: GrpcStatusError | undefined) => {
+      if (ended) return;
+      ended = true;
+      this.#waiting.delete(entry);
+      const status = String(error?.code ?? GRPC.OK);
+      this.#responses
+        .labels({ addr: authority, grpc_status: status, classification: error ? "failure" : "success" })
+        .inc();
+      handler.onEnd(error);
+    };
+    const entry: Waiting = {
+      fail: end,
+      start: (client) => {
+        this.#waiting.delete(entry);
+        const response = new Response(
+          (body) => {
+            if (ended) return;
+            if (response.count === 1) this.#latency.observe(clock.monotonic() - started);
+            handler.onMessage(decode(method.response, body));
+          },
+          end,
+          () => cancel?.(),
+        );
+        cancel = client.request(
+          headersOf(method.path, authority),
+          frame(encode(method.request, request)),
+          response,
+        );
+      },
+    };
+    this.#requests.inc();
+    if (this.#closed || this.#waiting.size >= MAX_WAITING) {
+      queueMicrotask(() => end(new GrpcStatusError(GRPC.UNAVAILABLE, "the client is closed or overfull")));
+    } else if (this.#client?.available) entry.start(this.#client);
+    else {
+      this.#waiting.add(entry);
+      this.#connect();
+    }
+    return () => {
+      if (ended) return;
+      ended = true;
+      this.#waiting.delete(entry);
+      cancel?.();
+    };
+  }
+
+  /** One request, one answer. @throws GrpcStatusError, also when `timeout` ms pass */
+  unary<Q, R>(method: Method<Q, R>, request: Partially<Q>, timeout: number): Promise<R> {
+    return new Promise((resolve, reject) => {
+      let answer: R | undefined;
+      const { clock } = this.#options;
+      const cancel = this.call(method, request, {
+        onMessage: (message) => {
+          answer ??= message;
+        },
+        onEnd: (error) => {
+          clock.clear(timer);
+          if (error) reject(error);
+          else if (answer === undefined)
+            reject(new GrpcStatusError(GRPC.INTERNAL, "an answer without a message"));
+          else resolve(answer);
+        },
+      });
+      const timer = clock.after(timeout, () => {
+        cancel();
+        reject(new GrpcStatusError(GRPC.DEADLINE_EXCEEDED, `no answer within ${timeout} ms`));
+      });
+    });
+  }
+
+  /** Ends the connection, so that the next call makes a new one: after our certificate has changed. */
+  reconnect(): void {
+    this.#client?.destroy();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#options.clock.clear(this.#retry);
+    this.#client?.destroy();
+    for (const waiting of [...this.#waiting])
+      waiting.fail(new GrpcStatusError(GRPC.CANCELLED, "the client is closed"));
+  }
+
+  #connect(): void {
+    if (this.#connecting || this.#closed || this.#retry || this.#client?.available) return;
+    this.#connecting = true;
+    this.#options.connect().then(
+      (socket) => {
+        this.#connecting = false;
+        if (this.#closed) {
+          socket.destroy();
+          return;
+        }
+        this.#adopt(socket);
+      },
+      (error) => {
+        this.#connecting = false;
+        this.#failed(errorMessage(error));
+      },
+    );
+  }
+
+  #adopt(socket: Duplex): void {
+    const { clock, authority, log } = this.#options;
+    const since = clock.monotonic();
+    this.#connected.set(1);
+    log.debug("connected to the control plane", { addr: authority });
+    const client = new Http2Client(socket, {
+      clock,
+      ...KEEP_ALIVE,
+      onClose: (error) => {
+        if (this.#client === client) {
+          this.#client = undefined;
+          this.#connected.set(0);
+        }
+        // A connection that held for a while is no sign of trouble when it ends.
+        if (clock.monotonic() - since > BACKOFF.max) this.#backoff.reset();
+        if (error)
+          log.info("the connection to the control plane ended", { addr: authority, error: error.message });
+        if (this.#waiting.size > 0) this.#failed(error?.message ?? "closed");
+      },
+    });
+    this.#client = client;
+    for (const waiting of [...this.#waiting]) {
+      if (!client.available) break;
+      waiting.start(client);
+    }
+  }
+
+  #failed(reason: string): void {
+    if (this.#closed) return;
+    const delay = this.#backoff.next();
+    const { clock, authority, log } = this.#options;
+    log.info("the control plane cannot be reached, trying again", {
+      addr: authority,
+      reason,
+      delay_ms: Math.round(delay),
+    });
+    this.#retry ??= clock.after(delay, () => {
+      this.#retry = undefined;
+      if (this.#waiting.size > 0) this.#connect();
+    });
+  }
+}
+
+function headersOf(path: string, authority: string): Header[] {
+  return [
+    [":method", "POST"],
+    [":scheme", "http"],
+    [":path", path],
+    [":authority", authority],
+    ["te", "trailers"],
+    ["content-type", "application/grpc"],
+  ];
+}
+
+/** Turns the events of one HTTP/2 response into messages and a status. */
+class Response {
+  readonly #deframer = new Deframer(MAX_MESSAGE);
+  readonly #message: (body: Buffer) => void;
+  readonly #end: (error: GrpcStatusError | undefined) => void;
+  readonly #abort: () => void;
+  #status: GrpcStatusError | "ok" | undefined;
+  count = 0;
+
+  constructor(
+    message: (body: Buffer) => void,
+    end: (error: GrpcStatusError | undefined) => void,
+    abort: () => void,
+  ) {
+    this.#message = message;
+    this.#end = end;
+    this.#abort = abort;
+  }
+
+  onHeaders(headers: readonly Header[]): void {
+    const status = valueOf(headers, ":status");
+    if (status !== "200") this.#status = new GrpcStatusError(GRPC.UNAVAILABLE, `HTTP status ${status}`);
+    // Without a body the status stands here.
+    else this.#readStatus(headers);
+  }
+
+  onData(chunk: Buffer): void {
+    try {
+      for (const body of this.#deframer.push(chunk)) {
+        this.count += 1;
+        this.#message(body);
+      }
+    } catch (error) {
+      this.#status = new GrpcStatusError(GRPC.INTERNAL, `cannot read the answer: ${errorMessage(error)}`);
+      this.#abort();
+    }
+  }
+
+  onTrailers(headers: readonly Header[]): void {
+    this.#readStatus(headers);
+  }
+
+  onClose(error: Http2Failure | undefined): void {
+    if (this.#status instanceof GrpcStatusError) this.#end(this.#status);
+    else if (this.#status === "ok") this.#end(undefined);
+    else if (error)
+      this.#end(
+        new GrpcStatusError(error.code === ERROR.CANCEL ? GRPC.CANCELLED : GRPC.UNAVAILABLE, error.message),
+      );
+    else this.#end(new GrpcStatusError(GRPC.UNKNOWN, "an answer without a status"));
+  }
+
+  #readStatus(headers: readonly Header[]): void {
+    const code = valueOf(headers, "grpc-status");
+    if (code === undefined) return;
+    this.#status =
+      code === "0"
+        ? "ok"
+        : new GrpcStatusError(Number(code), percentDecoded(valueOf(headers, "grpc-message") ?? ""));
+  }
+}
+
+const valueOf = (headers: readonly Header[], name: string): string | undefined =>
+  headers.find(([key]) => key === name)?.[1];
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

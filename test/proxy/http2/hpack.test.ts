@@ -1,0 +1,115 @@
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Header, HpackDecoder, HpackEncoder, HpackError } from "../../../src/proxy/http2/hpack.ts";
+import { huffmanDecode, huffmanEncode, huffmanSize } from "../../../src/proxy/http2/huffman.ts";
+
+const test = suite("hpack");
+const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
+
+test("RFC 7541 C.4: requests with Huffman, one table", () => {
+  const decoder = new HpackDecoder();
+  assert.equal(decoder.decode(hex("8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff")), [
+    [":method", "GET"],
+    [":scheme", "http"],
+    [":path", "/"],
+    [":authority", "www.example.com"],
+  ]);
+  assert.equal(decoder.decode(hex("8286 84be 5886 a8eb 1064 9cbf")).slice(3), [
+    [":authority", "www.example.com"],
+    ["cache-control", "no-cache"],
+  ]);
+  assert.equal(decoder.decode(hex("8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf")), [
+    [":method", "GET"],
+    [":scheme", "https"],
+    [":path", "/index.html"],
+    [":authority", "www.example.com"],
+    ["custom-key", "custom-value"],
+  ]);
+});
+
+test("RFC 7541 C.6: responses with eviction from a table of 256 bytes", () => {
+  const decoder = new HpackDecoder({ tableSize: 256, listSize: 16_384, count: 100 });
+  decoder.decode(
+    hex(
+      "4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b ff6e 919d 29ad 1718 63c7 8f0b 97c8 e9ae 82ae 43d3",
+    ),
+  );
+  assert.equal(decoder.decode(hex("4883 640e ffc1 c0bf")), [
+    [":status", "307"],
+    ["cache-control", "private"],
+    ["date", "Mon, 21 Oct 2013 20:13:21 GMT"],
+    ["location", "https://www.example.com"],
+  ]);
+  const third = decoder.decode(
+    hex(
+      "88c1 6196 d07a be94 1054 d444 a820 0595 040b 8166 e084 a62d 1bff c05a 839b d9ab 77ad 94e7 821d d7f2 e6c7 b335 dfdf cd5b 3960 d5af 2708 7f36 72c1 ab27 0fb5 291f 9587 3160 65c0 03ed 4ee5 b106 3d50 07",
+    ),
+  );
+  assert.equal(third.at(-1), ["set-cookie", "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"]);
+});
+
+test("every byte sequence survives the Huffman code", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+      const out = Buffer.alloc(huffmanSize(bytes));
+      assert.is(huffmanEncode(bytes, out, 0), out.length);
+      assert.ok(huffmanDecode(out)?.equals(bytes));
+    }),
+  );
+  assert.is(huffmanDecode(hex("ffffffff")), undefined, "EOS");
+  assert.is(huffmanDecode(hex("18")), undefined, "padding of zeros");
+});
+
+const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/);
+const value = fc.string({
+  unit: fc.integer({ min: 32, max: 255 }).map((c) => String.fromCharCode(c)),
+  maxLength: 60,
+});
+const headers = fc.array(fc.tuple(name, value) as fc.Arbitrary<Header>, { maxLength: 20 });
+
+test("what one side encodes the other decodes, list after list, while table sizes change", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(headers, fc.option(fc.nat(4096)))), (lists) => {
+      const encoder = new HpackEncoder();
+      const decoder = new HpackDecoder();
+      for (const [list, resize] of lists) {
+        if (resize !== null) encoder.resize(resize);
+        assert.equal(decoder.decode(encoder.encode(list)), list);
+      }
+    }),
+  );
+});
+
+test("a block that is none is refused, and nothing else ever happens", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
+      try {
+        new HpackDecoder().decode(bytes);
+      } catch (error) {
+        assert.instance(error, HpackError);
+      }
+    }),
+  );
+  for (const bad of ["80", "be", "3fe2ff03", "7f ffffffffff", "00 05 61", "82 20", "00 81 ff"]) {
+    assert.throws(
+      () => new HpackDecoder().decode(hex(bad)),
+      (e: unknown) => e instanceof HpackError,
+      bad,
+    );
+  }
+});
+
+test("a bomb of references is cut at the list's limit", () => {
+  const encoder = new HpackEncoder();
+  const decoder = new HpackDecoder();
+  decoder.decode(encoder.encode([["x-big", "a".repeat(3_000)]]));
+  assert.throws(() => decoder.decode(Buffer.alloc(1_000, 0xbe)), /header list above/);
+});
+
+test("secrets are never indexed", () => {
+  const block = new HpackEncoder().encode([["authorization", "Bearer x"]]);
+  assert.is(block[0]! & 0xf0, 0x10);
+});
+
+test.run();
