@@ -1,9 +1,16 @@
 // One container of a pod through its instances: started, probed, hooked, stopped, started again after a back-off.
 import { randomBytes } from "node:crypto";
-import { errorMessage } from "../../util/error.ts";
 import type { Clock } from "../../util/clock.ts";
+import { errorMessage } from "../../util/error.ts";
 import type { Json } from "../cluster.ts";
-import type { ContainerKind, ContainerState, ContainerView, Running, Terminated, Waiting } from "./container-state.ts";
+import type {
+  ContainerKind,
+  ContainerState,
+  ContainerView,
+  Running,
+  Terminated,
+  Waiting,
+} from "./container-state.ts";
 import { ConfigError } from "./environment.ts";
 import { type ProbeResult, type ProbeTarget, runProbe } from "./probe.ts";
 import { Prober } from "./prober.ts";
@@ -305,7 +312,10 @@ export class Container implements ContainerView {
     if (clock.now() - startedAt >= BACKOFF_RESET_MS) this.#backoffMs = 0;
     this.#startableAt = clock.monotonic() + this.#backoffMs;
     this.#delay = this.#backoffMs;
-    this.#backoffMs = Math.min(this.#backoffMs === 0 ? BACKOFF_FIRST_MS : this.#backoffMs * 2, BACKOFF_MAX_MS);
+    this.#backoffMs = Math.min(
+      this.#backoffMs === 0 ? BACKOFF_FIRST_MS : this.#backoffMs * 2,
+      BACKOFF_MAX_MS,
+    );
     this.#host.changed();
   }
 
@@ -323,6 +333,11 @@ export class Container implements ContainerView {
     this.state = state;
     const message = `Back-off restarting failed container ${this.name} in pod ${this.#host.podText}`;
     this.#host.event("Warning", "BackOff", message, this);
+  }
+
+  /** What it lacked may be there now: no need to wait any longer. */
+  retryNow(): void {
+    if (this.state.kind === "waiting") this.#startableAt = 0;
   }
 
   /** Begins anew (the pod's sandbox was lost): whatever it was, it has to run again. */

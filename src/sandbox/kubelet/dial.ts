@@ -54,7 +54,9 @@ export class PodDialer {
     const id = this.#next++;
     this.#rest();
     return new Promise<Socket>((resolve, reject) => {
-      const timer = this.#clock.after(TIMEOUT_MS, () => settle(() => reject(new Error("connection timed out"))));
+      const timer = this.#clock.after(TIMEOUT_MS, () =>
+        settle(() => reject(new Error("connection timed out"))),
+      );
       const settle = (then: () => void) => {
         if (!this.#pending.delete(id)) return;
         this.#clock.clear(timer);

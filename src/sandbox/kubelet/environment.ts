@@ -150,7 +150,8 @@ function serviceVariables(services: readonly KubeObject[], pod: KubeObject): Rec
     for (const [i, port] of ports.entries()) {
       const protocol = port.protocol ?? "TCP";
       const url = `${protocol.toLowerCase()}://${ip}:${port.port}`;
-      if (port.name) result[`${prefix}_SERVICE_PORT_${port.name.toUpperCase().replaceAll("-", "_")}`] = String(port.port);
+      if (port.name)
+        result[`${prefix}_SERVICE_PORT_${port.name.toUpperCase().replaceAll("-", "_")}`] = String(port.port);
       if (i === 0) result[`${prefix}_PORT`] = url;
       const base = `${prefix}_PORT_${port.port}_${protocol}`;
       result[base] = url;

@@ -3,8 +3,10 @@ import { spawn } from "node:child_process";
 import { readlinkSync } from "node:fs";
 import { PassThrough } from "node:stream";
 import type { ExecOptions, ExecSession } from "../node-api.ts";
+import type { LogWriter } from "./log-file.ts";
 import { makePipes } from "./pipes.ts";
 import { type ContainerCommand, execArguments, exitOf, firstChild, tool } from "./process.ts";
+import type { LaunchedInstance } from "./runtime.ts";
 
 /** `pid`: the container's first process; `base`: how the container itself runs. */
 export async function startExec(
@@ -61,10 +63,9 @@ function withTerminal(pid: number, command: ContainerCommand, options: ExecOptio
     // The terminal appears a moment after script has started.
     if (terminal === undefined) return void setTimeout(apply, 20).unref();
     const [columns, rows] = size;
-    spawn(tool("stty"), ["-F", terminal, "cols", String(columns), "rows", String(rows)], { stdio: "ignore" }).on(
-      "error",
-      () => {},
-    );
+    spawn(tool("stty"), ["-F", terminal, "cols", String(columns), "rows", String(rows)], {
+      stdio: "ignore",
+    }).on("error", () => {});
   };
   return {
     stdin: child.stdin ?? nowhere(),
@@ -102,4 +103,28 @@ function kill(pid: number): void {
   } catch {
     // it has ended
   }
+}
+
+/** Follows what a container says from now on, and feeds its stdin if it has one. */
+export function attach(instance: LaunchedInstance, log: LogWriter): ExecSession {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const detach = log.tap((stream, chunk) => (stream === "stdout" ? stdout : stderr).write(chunk));
+  const close = () => {
+    detach();
+    stdout.end();
+    stderr.end();
+  };
+  return {
+    stdin: instance.process.stdin ?? nowhere(),
+    stdout,
+    stderr,
+    resize: () => {},
+    exit: instance.exited.then(async ({ exitCode }) => {
+      await log.ended;
+      close();
+      return exitCode;
+    }),
+    close,
+  };
 }

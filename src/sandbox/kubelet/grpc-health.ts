@@ -17,7 +17,9 @@ export function checkGrpcHealth(host: string, grpc: Json, timeoutMs: number): Pr
       resolve({ ok: message === "", message });
     };
     const timer = setTimeout(() => {
-      finish(`timeout: failed to connect service "${host}:${grpc.port}" within ${timeoutMs / 1000}s: context deadline exceeded`);
+      finish(
+        `timeout: failed to connect service "${host}:${grpc.port}" within ${timeoutMs / 1000}s: context deadline exceeded`,
+      );
     }, timeoutMs);
     session.on("error", (error) => finish(`error: ${error.message}`));
     const stream = session.request({
@@ -42,7 +44,11 @@ export function checkGrpcHealth(host: string, grpc: Json, timeoutMs: number): Pr
       if (status !== undefined && status !== "0") return finish(`error: health rpc failed: code = ${status}`);
       // HealthCheckResponse { status = 1: enum }: an absent field is UNKNOWN.
       const serving = answer.length >= 7 && answer[5] === 0x08 ? answer[6]! : 0;
-      finish(serving === SERVING ? "" : `service unhealthy (responded with ${JSON.stringify(STATUS[serving] ?? serving)})`);
+      finish(
+        serving === SERVING
+          ? ""
+          : `service unhealthy (responded with ${JSON.stringify(STATUS[serving] ?? serving)})`,
+      );
     });
     stream.end(healthRequest(String(grpc.service ?? "")));
   });

@@ -26,6 +26,12 @@ export class LogWriter {
   #flushing: Promise<void> | undefined;
   #sources = 0;
   #closed = false;
+  readonly #taps = new Set<(stream: "stdout" | "stderr", chunk: Buffer) => void>();
+  #end: () => void = () => {};
+  /** Resolves when all sources have ended. */
+  readonly ended = new Promise<void>((resolve) => {
+    this.#end = resolve;
+  });
 
   constructor(path: string, clock: Clock, limit = MAX_LOG_BYTES) {
     this.path = path;
@@ -39,6 +45,7 @@ export class LogWriter {
     let rest: Buffer = Buffer.alloc(0);
     this.#sources += 1;
     source.on("data", (chunk: Buffer) => {
+      for (const tap of this.#taps) tap(stream, chunk);
       let data = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk;
       for (;;) {
         const end = data.indexOf(10);
@@ -75,11 +82,20 @@ export class LogWriter {
     return () => void this.#listeners.delete(listener);
   }
 
+  /** Hands over what comes from now on, as it comes. Returns the stop function. */
+  tap(listener: (stream: "stdout" | "stderr", chunk: Buffer) => void): () => void {
+    this.#taps.add(listener);
+    return () => void this.#taps.delete(listener);
+  }
+
   /** The last lines said, at most so many bytes and lines, for a termination message. */
   tail(bytes: number, lines: number): string {
     const stored = Buffer.concat([readEnd(this.path, bytes * 2), ...this.#queue]).toString("utf8");
     const texts = stored.split("\n").map((line) => line.split(" ").slice(3).join(" "));
-    return texts.slice(-lines - 1).join("\n").slice(-bytes);
+    return texts
+      .slice(-lines - 1)
+      .join("\n")
+      .slice(-bytes);
   }
 
   #line(stream: string, tag: "F" | "P", text: Buffer): void {
@@ -95,6 +111,7 @@ export class LogWriter {
     await this.#flushing;
     this.#closed = true;
     this.#notify();
+    this.#end();
   }
 
   async #flush(): Promise<void> {

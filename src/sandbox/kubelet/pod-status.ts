@@ -12,8 +12,6 @@ export interface PodSnapshot {
   readonly startTime: number;
   /** The pod's network and volumes are there. */
   readonly sandboxReady: boolean;
-  /** Overrides the phase: a pod that was ended from outside. */
-  readonly failure?: { readonly reason: string; readonly message: string } | undefined;
 }
 
 /** Whether all init containers have done their part. */
@@ -53,7 +51,7 @@ function sidecarsRun(containers: readonly ContainerView[]): boolean {
 export function podStatus(snapshot: PodSnapshot, now: number): Json {
   const { pod, containers, podIP, hostIP } = snapshot;
   const old = pod["status"] ?? {};
-  const phase = snapshot.failure ? "Failed" : podPhase(pod["spec"], containers);
+  const phase = podPhase(pod["spec"], containers);
   const statuses = (kinds: readonly string[]) =>
     containers.filter((c) => kinds.includes(c.kind)).map((c) => containerStatus(c));
   const initStatuses = statuses(["init", "sidecar"]);
@@ -67,7 +65,6 @@ export function podStatus(snapshot: PodSnapshot, now: number): Json {
     startTime: iso(snapshot.startTime),
     ...(initStatuses.length > 0 ? { initContainerStatuses: initStatuses } : {}),
     containerStatuses: statuses(["main"]),
-    ...(snapshot.failure ?? {}),
   };
 }
 
@@ -144,7 +141,11 @@ function containersReady(containers: readonly ContainerView[], phase: string): V
   const unready = containers.filter((c) => c.kind !== "init" && !c.ready);
   if (unready.length === 0) return TRUE;
   const names = unready.map((c) => c.name).join(" ");
-  return { status: "False", reason: "ContainersNotReady", message: `containers with unready status: [${names}]` };
+  return {
+    status: "False",
+    reason: "ContainersNotReady",
+    message: `containers with unready status: [${names}]`,
+  };
 }
 
 function podReady(pod: KubeObject, containers: Verdict): Verdict {

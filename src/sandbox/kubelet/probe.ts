@@ -55,7 +55,11 @@ function httpGet(get: Json, target: ProbeTarget, timeoutMs: number): Promise<Pro
   const tls = String(get.scheme ?? "HTTP").toUpperCase() === "HTTPS";
   const path = String(get.path ?? "/");
   const url = `${tls ? "https" : "http"}://${host}:${port}${path.startsWith("/") ? path : `/${path}`}`;
-  const headers: Record<string, string> = { "User-Agent": "kube-probe/1.32", Accept: "*/*", Connection: "close" };
+  const headers: Record<string, string> = {
+    "User-Agent": "kube-probe/1.32",
+    Accept: "*/*",
+    Connection: "close",
+  };
   for (const { name, value } of get.httpHeaders ?? []) headers[name] = value;
   return new Promise((resolve) => {
     const request = (tls ? httpsRequest : httpRequest)(

@@ -47,7 +47,17 @@ export class StartError extends Error {
   }
 }
 
-const TOOLS = ["nsenter", "unshare", "sh", "mount", "umount", "pivot_root", "setpriv", "env", "sleep"] as const;
+const TOOLS = [
+  "nsenter",
+  "unshare",
+  "sh",
+  "mount",
+  "umount",
+  "pivot_root",
+  "setpriv",
+  "env",
+  "sleep",
+] as const;
 type Tool = (typeof TOOLS)[number];
 
 const found = new Map<string, string>();
@@ -181,7 +191,10 @@ export async function startContainer(options: {
 }
 
 /** Arguments that run a command inside a running container, as `kubectl exec` does. */
-export function execArguments(pid: number, command: ContainerCommand): { argv: string[]; env: Record<string, string> } {
+export function execArguments(
+  pid: number,
+  command: ContainerCommand,
+): { argv: string[]; env: Record<string, string> } {
   return {
     argv: [
       tool("nsenter"),

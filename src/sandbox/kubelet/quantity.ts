@@ -21,8 +21,11 @@ const SUFFIXES: Record<string, number> = {
 
 /** The number that a quantity stands for. @throws RangeError that names what came. */
 export function parseQuantity(text: string | number): number {
-  const match = /^([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(String(text).trim());
-  if (!match) throw new RangeError(`expected a quantity such as 500m, 2 or 64Mi, got ${JSON.stringify(text)}`);
+  const match = /^([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(
+    String(text).trim(),
+  );
+  if (!match)
+    throw new RangeError(`expected a quantity such as 500m, 2 or 64Mi, got ${JSON.stringify(text)}`);
   const factor = match[2] === undefined ? SUFFIXES[match[3] ?? ""]! : 10 ** Number(match[2]);
   return Number(match[1]) * factor;
 }

@@ -89,7 +89,8 @@ export class RootFs {
       else mkdirSync(path);
       if (entry.kind === "bind" || entry.kind === "file") this.#binds.set(`/${entry.name}`, `/${entry.name}`);
       if (entry.kind === "overlay") {
-        for (const layer of ["upper", "work"]) mkdirSync(join(directory, layer, entry.name), { recursive: true });
+        for (const layer of ["upper", "work"])
+          mkdirSync(join(directory, layer, entry.name), { recursive: true });
         mirrorMode(`/${entry.name}`, join(directory, "upper", entry.name));
       }
     }
@@ -233,10 +234,10 @@ export class RootFs {
 }
 
 function line(source: string, target: string, type: string, options: string): string {
-  return `${escape(source)} ${escape(target)} ${type} ${escape(options)} 0 0`;
+  return `${escapeField(source)} ${escapeField(target)} ${type} ${escapeField(options)} 0 0`;
 }
 
-function escape(text: string): string {
+function escapeField(text: string): string {
   return text.replace(/[\s\\#]/g, (c) => `\\${c.charCodeAt(0).toString(8).padStart(3, "0")}`);
 }
 

@@ -84,8 +84,6 @@ function finish(
   overlayOptions: string,
   works: ReadonlySet<string>,
 ): RootPlan {
-  const more = directories.map(
-    (name): HostEntry => ({ name, kind: works.has(name) ? "overlay" : "bind" }),
-  );
+  const more = directories.map((name): HostEntry => ({ name, kind: works.has(name) ? "overlay" : "bind" }));
   return { base, entries: [...entries, ...more], overlayOptions, ownSysfs: works.has("/sysfs") };
 }

@@ -2,13 +2,13 @@
 import { spawn } from "node:child_process";
 import { chmodSync, closeSync, mkdirSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { errorMessage } from "../../util/error.ts";
 import type { Clock } from "../../util/clock.ts";
+import { errorMessage } from "../../util/error.ts";
 import type { Json, KubeObject } from "../cluster.ts";
 import { resolvConf } from "../network/index.ts";
 import type { Instance } from "./container.ts";
 import { ConfigError, expand } from "./environment.ts";
-import { LogWriter } from "./log-file.ts";
+import type { LogWriter } from "./log-file.ts";
 import { makePipes } from "./pipes.ts";
 import {
   type ContainerCommand,
@@ -101,7 +101,11 @@ export async function launch(options: LaunchOptions): Promise<LaunchedInstance> 
     files: networkFiles(options),
     mounts: [
       { source: shm, target: "/dev/shm", readOnly: false },
-      { source: termination, target: container.terminationMessagePath ?? "/dev/termination-log", readOnly: false },
+      {
+        source: termination,
+        target: container.terminationMessagePath ?? "/dev/termination-log",
+        readOnly: false,
+      },
       { source: runtime.nodeBinary, target: `${NODE_BIN}/node`, readOnly: true },
       ...(mesh ? [{ source: runtime.packageRoot, target: "/app", readOnly: true }] : []),
       ...options.mounts,
@@ -157,7 +161,8 @@ export async function launch(options: LaunchOptions): Promise<LaunchedInstance> 
 
 /** What the container runs. An image's own command is known only for ours. @throws ConfigError */
 function commandOf(container: Json, environment: Record<string, string>, mesh: boolean): string[] {
-  const resolve = (words: readonly string[]) => words.map((word) => expand(word, (name) => environment[name]));
+  const resolve = (words: readonly string[]) =>
+    words.map((word) => expand(word, (name) => environment[name]));
   const command = resolve(container.command ?? (mesh ? ["node"] : []));
   const given = container.args ?? (mesh && !container.command ? ["/app/bin/run.js", "--help"] : []);
   if (command.length === 0) {
@@ -183,7 +188,8 @@ function networkFiles(options: LaunchOptions): Record<string, string> {
   ].join("");
   const policy = pod["spec"].dnsPolicy ?? "ClusterFirst";
   const config = pod["spec"].dnsConfig ?? {};
-  const lines = policy === "ClusterFirst" || policy === "ClusterFirstWithHostNet"
+  const lines =
+    policy === "ClusterFirst" || policy === "ClusterFirstWithHostNet"
       ? resolvConf(pod.metadata.namespace!)
       : policy === "Default"
         ? readHead("/etc/resolv.conf", 8192)
@@ -220,7 +226,9 @@ function run(
     child.on("error", (error) => reject(new Error(errorMessage(error))));
     void exitOf(child).then(({ exitCode, signal }) => {
       if (child.killed && signal === 9) {
-        reject(new Error(`command timed out: ${command.argv.join(" ")} timed out after ${timeoutMs / 1000}s`));
+        reject(
+          new Error(`command timed out: ${command.argv.join(" ")} timed out after ${timeoutMs / 1000}s`),
+        );
       } else resolve({ exitCode, output: output.trim() });
     });
   });

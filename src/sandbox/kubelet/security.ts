@@ -33,8 +33,10 @@ export function isMeshImage(image: string): boolean {
 export function identityOf(podSpec: Json, container: Json): Identity {
   const pod = podSpec.securityContext ?? {};
   const own = container.securityContext ?? {};
-  const uid: number = own.runAsUser ?? pod.runAsUser ?? (isMeshImage(container.image ?? "") ? MESH_IMAGE_USER : 0);
-  const gid: number = own.runAsGroup ?? pod.runAsGroup ?? (isMeshImage(container.image ?? "") ? MESH_IMAGE_USER : 0);
+  const uid: number =
+    own.runAsUser ?? pod.runAsUser ?? (isMeshImage(container.image ?? "") ? MESH_IMAGE_USER : 0);
+  const gid: number =
+    own.runAsGroup ?? pod.runAsGroup ?? (isMeshImage(container.image ?? "") ? MESH_IMAGE_USER : 0);
   if ((own.runAsNonRoot ?? pod.runAsNonRoot) && uid === 0) {
     throw new ConfigError(
       `container has runAsNonRoot and image will run as root (container: ${JSON.stringify(container.name)}); set runAsUser`,

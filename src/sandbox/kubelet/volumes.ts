@@ -1,14 +1,23 @@
 // A pod's volumes: made before its containers start, kept up to date while it runs.
-import { chmodSync, chownSync, existsSync, mkdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, normalize } from "node:path";
-import { errorMessage } from "../../util/error.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
+import { errorMessage } from "../../util/error.ts";
 import type { Cluster, Json, KubeObject } from "../cluster.ts";
 import { runCommand } from "../network/command.ts";
 import { type VolumeFile, writeAtomically } from "./atomic-directory.ts";
 import { ConfigError, type EnvironmentSources, expand, fieldValue, resourceValue } from "./environment.ts";
-import type { Mount } from "./root-fs.ts";
 import { parseQuantity } from "./quantity.ts";
+import type { Mount } from "./root-fs.ts";
 
 /** Share of a token's life after which it is renewed; a real kubelet's. */
 const TOKEN_RENEWAL = 0.8;
@@ -57,7 +66,9 @@ export class Volumes {
       try {
         await this.#prepare(volume);
       } catch (error) {
-        throw new VolumeError(`MountVolume.SetUp failed for volume ${JSON.stringify(volume.name)} : ${errorMessage(error)}`);
+        throw new VolumeError(
+          `MountVolume.SetUp failed for volume ${JSON.stringify(volume.name)} : ${errorMessage(error)}`,
+        );
       }
     }
     this.#schedule();
@@ -118,7 +129,8 @@ export class Volumes {
 
   #subPath(path: string, sub: string, data: boolean): string {
     const inside = normalize(sub);
-    if (inside.startsWith("..") || inside.startsWith("/")) throw new ConfigError(`subPath ${sub} must stay in its volume`);
+    if (inside.startsWith("..") || inside.startsWith("/"))
+      throw new ConfigError(`subPath ${sub} must stay in its volume`);
     const full = join(path, inside);
     if (!existsSync(full)) {
       if (data) throw new ConfigError(`subPath ${sub} does not exist in its volume`);
@@ -126,7 +138,8 @@ export class Volumes {
       chmodSync(full, statSync(path).mode & 0o7777);
     }
     const real = realpathSync(full);
-    if (!`${real}/`.startsWith(`${realpathSync(path)}/`)) throw new ConfigError(`subPath ${sub} leaves its volume`);
+    if (!`${real}/`.startsWith(`${realpathSync(path)}/`))
+      throw new ConfigError(`subPath ${sub} leaves its volume`);
     return real;
   }
 
@@ -286,6 +299,7 @@ function hostPath(source: Json): void {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, "");
   } else if (!stat) throw new Error(`hostPath ${path} does not exist`);
-  else if (type === "Directory" && !stat.isDirectory()) throw new Error(`hostPath ${path} is not a directory`);
+  else if (type === "Directory" && !stat.isDirectory())
+    throw new Error(`hostPath ${path} is not a directory`);
   else if (type === "File" && !stat.isFile()) throw new Error(`hostPath ${path} is not a file`);
 }
