@@ -27,7 +27,9 @@ const NEIGHBOURS: Record<string, string[]> = {
   log: ["util"],
   metrics: ["util"],
   rules: ["pki"],
+  // The control plane is injected like any pod; names and values are what injection is made from.
   manifests: ["inject"],
+  inject: ["manifests"],
   tui: ["cli"],
   cli: ["tui"],
 };
