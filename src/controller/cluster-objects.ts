@@ -32,7 +32,7 @@ export interface PodRecord {
   readonly ports: readonly { readonly name: string; readonly port: number }[];
   /** HTTP probes, which reach the pod without a rule. */
   readonly probes: readonly { readonly port: number; readonly path: string }[];
-  /** Neither finished nor about to be. */
+  /** Not finished: it still has its addresses. One that is being deleted serves on until it is gone. */
   readonly live: boolean;
 }
 
@@ -126,8 +126,7 @@ export function podRecord(pod: Pod): PodRecord {
     defaultPolicy: annotations[ANNOTATION.defaultPolicy],
     ports,
     probes,
-    live:
-      metadata.deletionTimestamp === undefined && status?.phase !== "Succeeded" && status?.phase !== "Failed",
+    live: status?.phase !== "Succeeded" && status?.phase !== "Failed",
   };
 }
 

@@ -95,6 +95,7 @@ export class DestinationIndex {
   readonly #servicesOfPod = new Map<string, Set<string>>();
   readonly #serviceByIp = new Map<string, string>();
   readonly #podsByIp = new Map<string, Set<string>>();
+  readonly #entriesOfPod = new WeakMap<PodRecord, Map<string, Entry>>();
   /** Views by Service, then by port and hostname. */
   readonly #views = new Map<string, Map<string, View>>();
   /** Profile views by IP, then by port. */
@@ -330,19 +331,29 @@ export class DestinationIndex {
       const slice = this.#slices.get(key)!;
       const port = slice.ports.find((candidate) => candidate.name === portName)?.port;
       if (port === undefined) continue;
-      for (const { ip, hostname, zone, pod } of slice.endpoints) {
+      for (const { ip, hostname, zone, pod: name } of slice.endpoints) {
         if (query.hostname !== undefined && hostname !== query.hostname) continue;
-        const address = addressAt(ip, port, this.#podAt(slice.namespace, pod, ip), zone, this.#mesh);
-        entries.set(`${ip}:${port}`, { ip, port, address, text: textOf(address) });
+        const pod = name === undefined ? undefined : this.#pods.get(keyOf(slice.namespace, name));
+        // An address whose pod is not known (yet), or that moved on, would be called without its identity, in plain
+        // text: it waits for its pod, or goes.
+        if (name !== undefined && !(pod?.live && pod.ips.includes(ip))) continue;
+        entries.set(`${ip}:${port}`, this.#entryOf(ip, port, pod, zone));
       }
     }
     return entries;
   }
 
-  /** The named pod, if it has this address now: an address that moved never keeps its old identity. */
-  #podAt(namespace: string, name: string | undefined, ip: string): PodRecord | undefined {
-    const pod = name === undefined ? undefined : this.#pods.get(keyOf(namespace, name));
-    return pod?.live && pod.ips.includes(ip) ? pod : undefined;
+  /** Kept with the pod's record, so that a change elsewhere in a large Service costs a look-up each, no more. */
+  #entryOf(ip: string, port: number, pod: PodRecord | undefined, zone: string | undefined): Entry {
+    const key = `${ip}:${port}/${zone ?? ""}`;
+    const known = pod && this.#entriesOfPod.get(pod);
+    const found = known?.get(key);
+    if (found) return found;
+    const address = addressAt(ip, port, pod, zone, this.#mesh);
+    const entry = { ip, port, address, text: textOf(address) };
+    if (known) known.set(key, entry);
+    else if (pod) this.#entriesOfPod.set(pod, new Map([[key, entry]]));
+    return entry;
   }
 
   /** Brings a profile up to date; false when nothing changed. */
