@@ -59,6 +59,8 @@ export interface GrpcServerOptions {
   readonly maxQueued?: number;
   /** Streams of one connection. Default 10,000: a proxy multiplexes all its look-ups. */
   readonly maxStreams?: number;
+  /** Connections at once. Default 20,000. */
+  readonly maxConnections?: number;
 }
 
 type Handler = (stream: ServerHttp2Stream, request: Buffer) => void;
@@ -67,17 +69,26 @@ type Handler = (stream: ServerHttp2Stream, request: Buffer) => void;
 const REQUEST_TIMEOUT = 10_000;
 /** Connections are asked for a sign of life this often, ms. */
 const PING_INTERVAL = 10_000;
-/** Streams close themselves within this time once the server is asked to, ms. */
+/** Calls under way may take this long once the server is asked to close, ms. */
 const CLOSE_GRACE = 2_000;
+/** Messages for the caller are cut to this many characters: they travel in a header. */
+const MAX_MESSAGE = 1_000;
 
 export class GrpcServer {
   readonly #handlers = new Map<string, Handler>();
   readonly #options: Required<GrpcServerOptions>;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #streams = new Set<Sender<never>>();
 
   constructor(options: GrpcServerOptions) {
-    this.#options = { maxRequest: 64 * 1024, maxQueued: 4 * 1024 * 1024, maxStreams: 10_000, ...options };
+    this.#options = {
+      maxRequest: 64 * 1024,
+      maxQueued: 4 * 1024 * 1024,
+      maxStreams: 10_000,
+      maxConnections: 20_000,
+      ...options,
+    };
     this.#server = createServer({
       maxSessionMemory: 64,
       settings: {
@@ -126,8 +137,10 @@ export class GrpcServer {
       const started = performance.now();
       const sender = new StreamSender<R>(stream, method.response, this.#options.maxQueued, () => cut.inc());
       open.inc();
+      this.#streams.add(sender);
       sender.onClose(() => {
         open.dec();
+        this.#streams.delete(sender);
         this.#count(method.path, sender.code, started);
       });
       try {
@@ -146,14 +159,15 @@ export class GrpcServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** GOAWAY to every proxy, which then asks another replica; connections end after a short grace. */
+  /** GOAWAY and the end of its streams to every proxy, which then asks another replica; unary calls may finish. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const stream of this.#streams)
+      stream.end(new GrpcError(STATUS.UNAVAILABLE, "the server is shutting down"));
     for (const session of this.#sessions) session.close();
     const timer = setTimeout(() => {
       for (const session of this.#sessions) session.destroy();
     }, CLOSE_GRACE);
-    for (const session of this.#sessions) session.goaway(constants.NGHTTP2_NO_ERROR);
     await closed;
     clearTimeout(timer);
   }
@@ -186,6 +200,10 @@ export class GrpcServer {
   }
 
   #welcome(session: ServerHttp2Session): void {
+    if (this.#sessions.size >= this.#options.maxConnections) {
+      session.destroy();
+      return;
+    }
     this.#sessions.add(session);
     let answered = true;
     // A proxy that vanished without a FIN would hold its streams for ever.
@@ -228,16 +246,27 @@ export class GrpcServer {
       () => refuse(stream, STATUS.DEADLINE_EXCEEDED, "the request did not arrive"),
       REQUEST_TIMEOUT,
     );
-    stream.on("close", () => clearTimeout(timer));
+    const deadline = timeoutOf(headers["grpc-timeout"]);
+    const expiry =
+      deadline === undefined
+        ? undefined
+        : setTimeout(() => stream.emit(EXPIRED), Math.min(deadline, MAX_TIMER));
+    stream.on("close", () => {
+      clearTimeout(timer);
+      clearTimeout(expiry);
+    });
     let handled = false;
     stream.on("data", (chunk: Buffer) => {
+      // What follows the one message, or a refusal, is read and dropped.
+      if (handled) return;
       try {
         const [message] = deframer.push(chunk);
-        if (!message || handled) return;
+        if (!message) return;
         handled = true;
         clearTimeout(timer);
         handler(stream, message);
       } catch (error) {
+        handled = true;
         refuse(
           stream,
           STATUS.RESOURCE_EXHAUSTED,
@@ -251,6 +280,22 @@ export class GrpcServer {
   }
 }
 
+/** Told on a stream whose caller waits no longer. */
+const EXPIRED = Symbol("expired");
+/** Longer timers fire at once in Node, ms. */
+const MAX_TIMER = 2 ** 31 - 1;
+const TIMEOUT_UNITS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** ms of a grpc-timeout header such as `500m`; undefined when there is none or it cannot be read. */
+function timeoutOf(header: unknown): number | undefined {
+  const match = /^(\d{1,8})([HMSmun])$/.exec(String(header ?? ""));
+  return match ? Number(match[1]) * TIMEOUT_UNITS[match[2]!]! : undefined;
+}
+
+/** grpc-message: percent-encoded, and short. The detour over bytes mends a character that the cut halved. */
+const messageHeader = (message: string): string =>
+  encodeURIComponent(Buffer.from(message.slice(0, MAX_MESSAGE), "utf8").toString("utf8"));
+
 /** An answer of trailers only. */
 function refuse(stream: ServerHttp2Stream, code: number, message: string): void {
   if (stream.destroyed || stream.headersSent) return;
@@ -259,7 +304,7 @@ function refuse(stream: ServerHttp2Stream, code: number, message: string): void 
       ":status": 200,
       "content-type": "application/grpc",
       "grpc-status": String(code),
-      "grpc-message": encodeURIComponent(message),
+      "grpc-message": messageHeader(message),
     },
     { endStream: true },
   );
@@ -279,6 +324,9 @@ class StreamSender<R> implements Sender<R> {
     this.#type = type;
     this.#maxQueued = maxQueued;
     this.#onCut = onCut;
+    stream.on(EXPIRED, () =>
+      this.end(new GrpcError(STATUS.DEADLINE_EXCEEDED, "the caller's deadline has passed")),
+    );
   }
 
   get closed(): boolean {
@@ -319,7 +367,7 @@ class StreamSender<R> implements Sender<R> {
       const error = this.#ended instanceof GrpcError ? this.#ended : undefined;
       this.#stream.sendTrailers({
         "grpc-status": String(error?.code ?? STATUS.OK),
-        ...(error ? { "grpc-message": encodeURIComponent(error.message) } : {}),
+        ...(error ? { "grpc-message": messageHeader(error.message) } : {}),
       });
     });
   }

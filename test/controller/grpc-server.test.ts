@@ -1,0 +1,186 @@
+// The gRPC server against a real HTTP/2 client: statuses, limits, deadlines, slow subscribers, the end.
+import { connect } from "node:http2";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { MessageOf } from "../../src/api/codec.ts";
+import { encode } from "../../src/api/codec.ts";
+import { Get, GetDestination, type Update } from "../../src/api/destination.ts";
+import { frame } from "../../src/api/grpc-frame.ts";
+import { Certify } from "../../src/api/identity.ts";
+import {
+  GrpcError,
+  GrpcServer,
+  type GrpcServerOptions,
+  type Sender,
+  STATUS,
+} from "../../src/controller/grpc-server.ts";
+import { createLogger } from "../../src/log/logger.ts";
+import { Registry } from "../../src/metrics/registry.ts";
+import { TestGrpcClient } from "../support/grpc-client.ts";
+import { until } from "../support/until.ts";
+
+const test = suite("grpc server");
+
+type UpdateSender = Sender<MessageOf<typeof Update>>;
+
+interface Rig {
+  readonly server: GrpcServer;
+  readonly client: TestGrpcClient;
+  readonly registry: Registry;
+  readonly port: number;
+  /** Subscribers of Get, in order. */
+  readonly senders: UpdateSender[];
+}
+
+/** A server whose Get keeps its subscribers, and whose Certify answers with the token or as the token says. */
+async function withServer(
+  run: (rig: Rig) => Promise<void>,
+  options: Partial<GrpcServerOptions> = {},
+): Promise<void> {
+  const registry = new Registry();
+  const server = new GrpcServer({ log: createLogger({ level: "off" }), registry, ...options });
+  const senders: UpdateSender[] = [];
+  server.stream(Get, (request, sender) => {
+    if (request.path === "broken") throw new Error("a secret of ours");
+    if (request.path === "refused") throw new GrpcError(STATUS.NOT_FOUND, "nö: 50 %\n");
+    senders.push(sender);
+    sender.send({ noEndpoints: { exists: true } });
+  });
+  server.unary(Certify, async ({ token }) => {
+    const text = token.toString();
+    if (text === "never") await new Promise(() => {});
+    if (text === "long")
+      throw new GrpcError(STATUS.FAILED_PRECONDITION, `${"x".repeat(999)}\u{1f600}${"y".repeat(99_999)}`);
+    return { leafCertificate: token };
+  });
+  const port = await server.listen(0, "127.0.0.1");
+  const client = new TestGrpcClient(port);
+  try {
+    await run({ server, client, registry, port, senders });
+  } finally {
+    client.close();
+    await server.close();
+  }
+}
+
+test("a unary call has one answer and status 0", () =>
+  withServer(async ({ client, registry }) => {
+    const call = client.call(Certify, { token: Buffer.from("hello") });
+    assert.is(await call.end(), STATUS.OK);
+    assert.equal(
+      call.messages.map((m) => m.leafCertificate.toString()),
+      ["hello"],
+    );
+    assert.match(registry.expose(), /grpc_server_handled_total\{method="Certify",code="0"\} 1/);
+  }));
+
+test("refusals carry code and message; our own faults say nothing", () =>
+  withServer(async ({ client }) => {
+    const refused = client.call(Get, { path: "refused" });
+    assert.is(await refused.end(), STATUS.NOT_FOUND);
+    assert.is(refused.text, "nö: 50 %\n");
+    const broken = client.call(Get, { path: "broken" });
+    assert.is(await broken.end(), STATUS.INTERNAL);
+    assert.is(broken.text, "internal error");
+    const long = client.call(Certify, { token: Buffer.from("long") });
+    assert.is(await long.end(), STATUS.FAILED_PRECONDITION);
+    assert.is(long.text.length, 1_000);
+  }));
+
+test("what is no call of ours is refused: method, content type, bytes, size, compression, nothing", () =>
+  withServer(async ({ client }) => {
+    const body = (bytes: Buffer) => client.raw(Get.path, bytes).end();
+    assert.is(await client.raw("/x.Y/Z", frame(Buffer.alloc(0))).end(), STATUS.UNIMPLEMENTED);
+    assert.is(await body(frame(Buffer.from([0xff, 0xff, 0xff]))), STATUS.INVALID_ARGUMENT);
+    assert.is(await body(Buffer.alloc(0)), STATUS.INVALID_ARGUMENT);
+    assert.is(await body(frame(Buffer.alloc(70 * 1024))), STATUS.RESOURCE_EXHAUSTED);
+    const compressed = frame(encode(GetDestination, { path: "a" }));
+    compressed[0] = 1;
+    assert.is(await body(compressed), STATUS.RESOURCE_EXHAUSTED);
+    const plain = client.raw(Get.path, Buffer.alloc(0), { "content-type": "text/plain" });
+    let http = 0;
+    plain.stream.on("response", (headers) => {
+      http = headers[":status"]!;
+    });
+    await plain.end();
+    assert.is(http, 415);
+  }));
+
+test("a deadline ends calls of both kinds, and the subscriber is let go", () =>
+  withServer(async ({ client, senders }) => {
+    const timeout = { "grpc-timeout": "50m" };
+    assert.is(
+      await client.call(Certify, { token: Buffer.from("never") }, timeout).end(),
+      STATUS.DEADLINE_EXCEEDED,
+    );
+    assert.is(await client.call(Get, { path: "a" }, timeout).end(), STATUS.DEADLINE_EXCEEDED);
+    assert.ok(senders[0]!.closed);
+  }));
+
+test("a subscriber that does not read is cut, and others are not", () =>
+  withServer(
+    async ({ client, senders, registry }) => {
+      const slow = client.call(Get, { path: "slow" });
+      await slow.message(0);
+      slow.stream.pause();
+      const quick = client.call(Get, { path: "quick" });
+      await quick.message(0);
+      const update = { add: { addrs: [], metricLabels: { filler: "x".repeat(10_000) } } };
+      let sent = 1;
+      while (!senders[0]!.closed && sent < 1_000) {
+        for (const sender of senders) sender.send(update);
+        sent += 1;
+        await quick.message(sent - 1);
+      }
+      assert.ok(senders[0]!.closed);
+      assert.not(senders[1]!.closed);
+      assert.match(registry.expose(), /grpc_server_streams_cut_total\{method="Get"\} 1/);
+    },
+    { maxQueued: 100_000 },
+  ));
+
+test("a caller that goes away is let go", () =>
+  withServer(async ({ client, senders, registry }) => {
+    const call = client.call(Get, { path: "a" });
+    await call.message(0);
+    let closed = false;
+    senders[0]!.onClose(() => {
+      closed = true;
+    });
+    call.cancel();
+    await until(() => closed);
+    assert.ok(senders[0]!.closed);
+    assert.match(registry.expose(), /grpc_server_streams\{method="Get"\} 0/);
+  }));
+
+test("at the end streams are told to go elsewhere, and new calls are not taken", async () => {
+  await withServer(async ({ server, client }) => {
+    const stream = client.call(Get, { path: "a" });
+    await stream.message(0);
+    let goaway = false;
+    client.session.on("goaway", () => {
+      goaway = true;
+    });
+    await server.close();
+    assert.is(await stream.end(), STATUS.UNAVAILABLE);
+    await until(() => goaway || client.session.closed);
+  });
+});
+
+test("connections beyond the limit are refused while the first goes on", () =>
+  withServer(
+    async ({ client, port }) => {
+      assert.is(await client.call(Certify, { token: Buffer.from("a") }).end(), STATUS.OK);
+      const second = connect(`http://127.0.0.1:${port}`);
+      let closed = false;
+      second.on("error", () => {});
+      second.on("close", () => {
+        closed = true;
+      });
+      await until(() => closed);
+      assert.is(await client.call(Certify, { token: Buffer.from("b") }).end(), STATUS.OK);
+    },
+    { maxConnections: 1 },
+  ));
+
+test.run();
