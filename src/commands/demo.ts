@@ -4,10 +4,11 @@ import { Flags } from "@oclif/core";
 import { PlainCommand } from "../cli/base-command.ts";
 import { findProgram, Journey, run, runMesh } from "../cli/journey.ts";
 import { renderYaml } from "../cli/output.ts";
-import { installCommand, missingTools } from "../cli/system-tools.ts";
+import { sandboxDirFlag } from "../cli/sandbox-flags.ts";
 import { DEMO_NAMESPACE, demoObjects } from "../demo/manifest.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { Deployment, KubeObject } from "../kube/types.ts";
+import { installCommand, isRoot, missingTools } from "../sandbox/lifecycle/requirements.ts";
 import { MeshError } from "../util/error.ts";
 import { VERSION } from "../util/version.ts";
 
@@ -32,10 +33,7 @@ export default class Demo extends PlainCommand<typeof Demo> {
       helpValue: "IMAGE",
       summary: "Image of the application in --manifest. Default: kubectl-mesh of this version.",
     }),
-    dir: Flags.string({
-      helpValue: "DIR",
-      summary: "Directory of the sandbox. Default: that of `sandbox up`.",
-    }),
+    ...sandboxDirFlag,
     yes: Flags.boolean({ char: "y", summary: "Install missing system tools without asking." }),
   };
 
@@ -172,25 +170,26 @@ export default class Demo extends PlainCommand<typeof Demo> {
 
   /** Offers to install what is missing where that can be done. @throws MeshError when tools stay missing */
   private async needTools(): Promise<void> {
-    const root = process.getuid?.() === 0;
-    let missing = missingTools({ root });
-    if (missing.length === 0) return;
-    const command = installCommand(missing);
+    const missing = missingTools();
+    if (missing.tools.length === 0) return;
+    const names = missing.tools.join(", ");
+    const command = installCommand(missing.packages);
     const apt = findProgram("apt-get");
-    const names = missing.map((tool) => `${tool.program} (${tool.why})`).join(", ");
-    if (
-      apt &&
-      root &&
-      (this.flags.yes || (await this.agrees(`Missing: ${names}.\nInstall with: ${command}?`)))
-    ) {
+    const question = `The sandbox needs ${names}. Install with \`${command}\`?`;
+    if (apt && isRoot() && (this.flags.yes || (await this.agrees(question)))) {
       const env = { DEBIAN_FRONTEND: "noninteractive" };
-      await run(apt, ["update"], "apt-get update", { env });
-      await run(apt, command.split(" ").slice(1), command, { env });
-      missing = missingTools({ root });
+      const progress = this.progress(command);
+      try {
+        await run(apt, ["update"], "apt-get update", { env });
+        await run(apt, ["install", "-y", ...missing.packages], command, { env });
+      } finally {
+        progress.stop();
+      }
     }
-    if (missing.length === 0) return;
-    throw new MeshError(`the sandbox needs system tools that are not here: ${names}`, {
-      hints: [apt ? `install them: ${root ? "" : "sudo "}${command}` : `packages of Debian: ${command}`],
+    const still = missingTools();
+    if (still.tools.length === 0) return;
+    throw new MeshError(`the sandbox needs system tools that are not here: ${still.tools.join(", ")}`, {
+      hints: [`${apt ? "install them" : "on Debian and Ubuntu"}: ${installCommand(still.packages)}`],
     });
   }
 

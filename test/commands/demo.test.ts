@@ -4,7 +4,6 @@ import { parseAllDocuments } from "yaml";
 import { findProgram, Journey, run } from "../../src/cli/journey.ts";
 import { isRolledOut } from "../../src/cli/rollout.ts";
 import { createStyle, plain } from "../../src/cli/style.ts";
-import { installCommand, missingTools } from "../../src/cli/system-tools.ts";
 import type { Deployment } from "../../src/kube/types.ts";
 import { MeshError } from "../../src/util/error.ts";
 import { runCommand } from "../support/run-command.ts";
@@ -19,20 +18,6 @@ test("demo --manifest prints the application as YAML that can be applied", async
   const deployments = objects.filter((object) => object.kind === "Deployment");
   assert.is(deployments.length, 5);
   for (const { spec } of deployments) assert.is(spec.template.spec.containers[0].image, "example/app:1");
-});
-
-test("missing tools are named with the package that brings them; uidmap only matters without root", () => {
-  const none = () => undefined;
-  assert.equal(
-    missingTools({ root: true, find: none }).map((tool) => tool.program),
-    ["ip", "iptables", "unshare"],
-  );
-  const without = missingTools({
-    root: false,
-    find: (program) => (program === "newuidmap" ? undefined : "/bin/x"),
-  });
-  assert.is(installCommand(without), "apt-get install -y uidmap");
-  assert.equal(missingTools({ root: false, find: () => "/bin/x" }), []);
 });
 
 test("a step shows its command, what came of it and how long it took", async () => {

@@ -1,10 +1,10 @@
 // `kubectl mesh sandbox down`: ends the embedded cluster.
 import { Flags } from "@oclif/core";
-import { MeshCommand } from "../../cli/base-command.ts";
+import { PlainCommand } from "../../cli/base-command.ts";
 import { sandboxDirFlag } from "../../cli/sandbox-flags.ts";
 import { down, stateDirectory } from "../../sandbox/lifecycle/index.ts";
 
-export default class SandboxDown extends MeshCommand<typeof SandboxDown> {
+export default class SandboxDown extends PlainCommand<typeof SandboxDown> {
   static override summary = "Stop the cluster on this machine.";
   static override description =
     "Ends all pods and the cluster. Its state stays on disk for the next `up`, unless --delete is given.";

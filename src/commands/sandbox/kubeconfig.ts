@@ -1,12 +1,12 @@
 // `kubectl mesh sandbox kubeconfig`: how clients reach the embedded cluster.
 import { existsSync, readFileSync } from "node:fs";
 import { Flags } from "@oclif/core";
-import { MeshCommand } from "../../cli/base-command.ts";
+import { PlainCommand } from "../../cli/base-command.ts";
 import { sandboxDirFlag } from "../../cli/sandbox-flags.ts";
 import { kubeconfigPath, stateDirectory } from "../../sandbox/lifecycle/index.ts";
 import { MeshError } from "../../util/error.ts";
 
-export default class SandboxKubeconfig extends MeshCommand<typeof SandboxKubeconfig> {
+export default class SandboxKubeconfig extends PlainCommand<typeof SandboxKubeconfig> {
   static override summary = "Print the kubeconfig of the cluster on this machine.";
   static override examples = [
     'export KUBECONFIG="$(<%= config.bin %> sandbox kubeconfig --path)"',

@@ -1,11 +1,11 @@
 // `kubectl mesh sandbox status`: what runs on this machine.
-import { MeshCommand } from "../../cli/base-command.ts";
+import { PlainCommand } from "../../cli/base-command.ts";
 import { outputFlag } from "../../cli/flags.ts";
 import { renderAs, renderTable } from "../../cli/output.ts";
 import { sandboxDirFlag } from "../../cli/sandbox-flags.ts";
 import { type SandboxStatus as Status, stateDirectory, status } from "../../sandbox/lifecycle/index.ts";
 
-export default class SandboxStatus extends MeshCommand<typeof SandboxStatus> {
+export default class SandboxStatus extends PlainCommand<typeof SandboxStatus> {
   static override summary = "Show whether the cluster on this machine runs.";
   static override description = "Exits with 0 when it runs and answers, with 1 otherwise.";
   static override examples = ["<%= config.bin %> sandbox status", "<%= config.bin %> sandbox status -o json"];

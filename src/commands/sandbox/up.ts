@@ -1,11 +1,11 @@
 // `kubectl mesh sandbox up`: an embedded cluster on this machine.
 import { Flags } from "@oclif/core";
-import { MeshCommand } from "../../cli/base-command.ts";
+import { PlainCommand } from "../../cli/base-command.ts";
 import { sandboxDirFlag } from "../../cli/sandbox-flags.ts";
 import { DEFAULT_PORT, stateDirectory, up } from "../../sandbox/lifecycle/index.ts";
 import { VERSION } from "../../util/version.ts";
 
-export default class SandboxUp extends MeshCommand<typeof SandboxUp> {
+export default class SandboxUp extends PlainCommand<typeof SandboxUp> {
   static override summary = "Start a cluster on this machine.";
   static override description =
     "Starts an API server with its controllers and nodes in namespaces of their own: no Docker, no virtual machine, nothing of the host's network is touched. What was there at the last `down` is there again. Run it when it is up already and it says where.";
