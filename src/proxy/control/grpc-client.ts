@@ -285,7 +285,7 @@ class Response {
   }
 
   onHeaders(headers: readonly Header[]): void {
-    const status = valueOf(headers, ":status");
+    const status = headerValue(headers, ":status");
     if (status !== "200") this.#status = new GrpcStatusError(GRPC.UNAVAILABLE, `HTTP status ${status}`);
     // Without a body the status stands here.
     else this.#readStatus(headers);
@@ -318,16 +318,16 @@ class Response {
   }
 
   #readStatus(headers: readonly Header[]): void {
-    const code = valueOf(headers, "grpc-status");
+    const code = headerValue(headers, "grpc-status");
     if (code === undefined) return;
     this.#status =
       code === "0"
         ? "ok"
-        : new GrpcStatusError(Number(code), percentDecoded(valueOf(headers, "grpc-message") ?? ""));
+        : new GrpcStatusError(Number(code), percentDecoded(headerValue(headers, "grpc-message") ?? ""));
   }
 }
 
-const valueOf = (headers: readonly Header[], name: string): string | undefined =>
+const headerValue = (headers: readonly Header[], name: string): string | undefined =>
   headers.find(([key]) => key === name)?.[1];
 
 function percentDecoded(text: string): string {

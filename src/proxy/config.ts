@@ -1,0 +1,270 @@
+// The proxy's configuration: LINKERD2_PROXY_* from the environment, checked as a whole before anything starts.
+
+import { DEFAULT_POLICIES, type DefaultPolicy, isDefaultPolicy } from "../rules/default-policy.ts";
+import { parseDuration } from "../util/duration.ts";
+import { errorMessage } from "../util/error.ts";
+import { type Cidr, cidrHas, parseCidr } from "../util/ip.ts";
+import { type PortRange, parsePortSet } from "../util/port-set.ts";
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A service of the control plane: where it is and who it must prove to be. */
+export interface ControlService {
+  readonly host: string;
+  readonly port: number;
+  /** undefined: on the loopback interface, without TLS. */
+  readonly name: string | undefined;
+}
+
+export interface ProxyConfig {
+  readonly log: string;
+  readonly logFormat: "plain" | "json";
+  readonly inbound: {
+    readonly listen: ListenAddress;
+    /** Addresses of this pod; an original destination must be one of them. Empty: any. */
+    readonly ips: readonly string[];
+    readonly ports: readonly number[];
+    readonly opaquePorts: readonly PortRange[];
+    readonly defaultPolicy: DefaultPolicy;
+    readonly connectTimeout: number;
+    readonly detectTimeout: number;
+    readonly keepAlive: number;
+    readonly failFast: number;
+    readonly poolIdle: number;
+  };
+  readonly outbound: {
+    readonly listen: readonly ListenAddress[];
+    readonly connectTimeout: number;
+    readonly detectTimeout: number;
+    readonly keepAlive: number;
+    readonly failFast: number;
+    readonly discoveryIdle: number;
+    readonly poolIdle: number;
+    readonly maxIdlePerEndpoint: number;
+  };
+  readonly admin: ListenAddress;
+  readonly shutdown: { readonly endpointEnabled: boolean; readonly gracePeriod: number };
+  readonly identity: {
+    readonly localName: string;
+    readonly tokenFile: string;
+    /** PEM from the environment. */
+    readonly trustAnchors: string;
+    /** Followed while it exists; wins over the environment. */
+    readonly trustAnchorsFile: string | undefined;
+    readonly service: ControlService;
+    readonly minRefresh: number;
+    readonly maxRefresh: number;
+  };
+  readonly destination: {
+    readonly service: ControlService;
+    readonly context: string;
+    readonly profileNetworks: readonly Cidr[];
+    readonly profileTimeout: number;
+  };
+  readonly policy: {
+    readonly service: ControlService;
+    readonly workload: string;
+    readonly clusterNetworks: readonly string[];
+  };
+  readonly metricsRetainIdle: number;
+}
+
+/** Names without the prefix that this proxy takes note of but that change nothing in it. */
+const WITHOUT_EFFECT = new Set([
+  "ACCESS_LOG",
+  "CONTROL_LISTEN_ADDR",
+  "CONTROL_STREAM_INITIAL_TIMEOUT",
+  "CONTROL_STREAM_IDLE_TIMEOUT",
+  "CONTROL_STREAM_LIFETIME",
+  "CORES",
+  "CORES_MIN",
+  "CORES_MAX",
+  "CORES_MAX_RATIO",
+  "DESTINATION_PROFILE_SUFFIXES",
+  "IDENTITY_DIR",
+  "INBOUND_ACCEPT_USER_TIMEOUT",
+  "INBOUND_CONNECT_USER_TIMEOUT",
+  "OUTBOUND_ACCEPT_USER_TIMEOUT",
+  "OUTBOUND_CONNECT_USER_TIMEOUT",
+  "OUTBOUND_METRICS_HOSTNAME_LABELS",
+  "INBOUND_DISCOVERY_IDLE_TIMEOUT",
+  "INBOUND_PORTS_REQUIRE_IDENTITY",
+  "INBOUND_ACCEPT_KEEPALIVE",
+  "INGRESS_MODE",
+  "OUTBOUND_LISTEN_ADDR",
+  "OUTBOUND_ACCEPT_KEEPALIVE",
+]);
+
+/** A configuration that cannot be used; the process ends with 64. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.name = "ConfigError";
+    this.problems = problems;
+  }
+}
+
+const PREFIX = "LINKERD2_PROXY_";
+
+/**
+ * Reads the whole configuration.
+ * @param warn told of names that are not known, which have no effect
+ * @throws ConfigError with every problem, each naming its variable
+ */
+export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => void): ProxyConfig {
+  const problems: string[] = [];
+  const used = new Set<string>();
+  const raw = (name: string): string | undefined => {
+    used.add(name);
+    const value = env[PREFIX + name]?.trim();
+    return value === "" ? undefined : value;
+  };
+  const read = <T>(name: string, fallback: T, parse: (text: string) => T): T => {
+    const text = raw(name);
+    if (text === undefined) return fallback;
+    try {
+      return parse(text);
+    } catch (error) {
+      problems.push(`${PREFIX}${name}: ${errorMessage(error)}`);
+      return fallback;
+    }
+  };
+  const required = (name: string): string => {
+    const text = raw(name);
+    if (text === undefined) problems.push(`${PREFIX}${name}: expected a value, it is not set`);
+    return text ?? "";
+  };
+  const duration = (name: string, fallback: number) => read(name, fallback, parseDuration);
+  const list = (text: string) =>
+    text
+      .split(",")
+      .map((item) => item.trim())
+      .filter((item) => item !== "");
+  const service = (name: string): ControlService => {
+    const address = required(`${name}_SVC_ADDR`);
+    const serverName = raw(`${name}_SVC_NAME`);
+    const parsed = read(`${name}_SVC_ADDR`, { host: "", port: 0 }, parseAddress);
+    const local = isLoopback(parsed.host);
+    if (address !== "" && !local && serverName === undefined) {
+      problems.push(
+        `${PREFIX}${name}_SVC_NAME: expected the service's identity, since ${address} is not on the loopback interface`,
+      );
+    }
+    return { ...parsed, name: local ? undefined : serverName };
+  };
+
+  const config: ProxyConfig = {
+    log: raw("LOG") ?? "warn,linkerd=info",
+    logFormat: read("LOG_FORMAT", "plain", (text) => oneOf(text, ["plain", "json"])),
+    inbound: {
+      listen: read("INBOUND_LISTEN_ADDR", { host: "0.0.0.0", port: 4143 }, parseAddress),
+      ips: read("INBOUND_IPS", [], list),
+      ports: read("INBOUND_PORTS", [], (text) => parsePortSet(text).flatMap((range) => [...portsOf(range)])),
+      opaquePorts: read("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", [], parsePortSet),
+      defaultPolicy: read("INBOUND_DEFAULT_POLICY", "all-unauthenticated", (text) => {
+        if (!isDefaultPolicy(text))
+          throw new RangeError(`expected one of ${DEFAULT_POLICIES.join(", ")}, got ${JSON.stringify(text)}`);
+        return text;
+      }),
+      connectTimeout: duration("INBOUND_CONNECT_TIMEOUT", 300),
+      detectTimeout: duration("INBOUND_DETECT_TIMEOUT", 10_000),
+      keepAlive: duration("INBOUND_CONNECT_KEEPALIVE", 0),
+      failFast: duration("INBOUND_HTTP_FAILFAST_TIMEOUT", 1_000),
+      poolIdle: duration("INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT", 3_000),
+    },
+    outbound: {
+      listen: read("OUTBOUND_LISTEN_ADDRS", [{ host: "127.0.0.1", port: 4140 }], (text) =>
+        list(text).map(parseAddress),
+      ),
+      connectTimeout: duration("OUTBOUND_CONNECT_TIMEOUT", 1_000),
+      detectTimeout: duration("OUTBOUND_DETECT_TIMEOUT", 10_000),
+      keepAlive: duration("OUTBOUND_CONNECT_KEEPALIVE", 10_000),
+      failFast: duration("OUTBOUND_HTTP_FAILFAST_TIMEOUT", 3_000),
+      discoveryIdle: duration("OUTBOUND_DISCOVERY_IDLE_TIMEOUT", 5_000),
+      poolIdle: duration("OUTBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT", 3_000),
+      maxIdlePerEndpoint: read("OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT", 10_000, positive),
+    },
+    admin: read("ADMIN_LISTEN_ADDR", { host: "127.0.0.1", port: 4191 }, parseAddress),
+    shutdown: {
+      endpointEnabled: read("SHUTDOWN_ENDPOINT_ENABLED", false, boolean),
+      gracePeriod: duration("SHUTDOWN_GRACE_PERIOD", 120_000),
+    },
+    identity: {
+      localName: required("IDENTITY_LOCAL_NAME"),
+      tokenFile: required("IDENTITY_TOKEN_FILE"),
+      trustAnchors: required("IDENTITY_TRUST_ANCHORS"),
+      trustAnchorsFile: raw("IDENTITY_TRUST_ANCHORS_FILE"),
+      service: service("IDENTITY"),
+      minRefresh: duration("IDENTITY_MIN_REFRESH", 10_000),
+      maxRefresh: duration("IDENTITY_MAX_REFRESH", 86_400_000),
+    },
+    destination: {
+      service: service("DESTINATION"),
+      context: raw("DESTINATION_CONTEXT") ?? "",
+      profileNetworks: read(
+        "DESTINATION_PROFILE_NETWORKS",
+        [parseCidr("0.0.0.0/0"), parseCidr("::/0")],
+        (text) => list(text).map(parseCidr),
+      ),
+      profileTimeout: duration("DESTINATION_PROFILE_INITIAL_TIMEOUT", 500),
+    },
+    policy: {
+      service: service("POLICY"),
+      workload: required("POLICY_WORKLOAD"),
+      clusterNetworks: read("POLICY_CLUSTER_NETWORKS", [], (text) => {
+        const networks = list(text);
+        for (const network of networks) parseCidr(network);
+        return networks;
+      }),
+    },
+    metricsRetainIdle: duration("METRICS_RETAIN_IDLE", 600_000),
+  };
+  if (raw("IDENTITY_DISABLED") !== undefined)
+    problems.push(`${PREFIX}IDENTITY_DISABLED: a proxy without an identity is not supported`);
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const bare = name.slice(PREFIX.length);
+    if (!used.has(bare) && !WITHOUT_EFFECT.has(bare)) warn(`${name} is not known and has no effect`);
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return config;
+}
+
+/** Whether profiles are looked up for an address. */
+export const isProfiled = (config: ProxyConfig, ip: string): boolean =>
+  config.destination.profileNetworks.some((network) => cidrHas(network, ip));
+
+/** `host:port`, IPv6 in brackets; a trailing dot of the host is kept for DNS. @throws RangeError */
+export function parseAddress(text: string): ListenAddress {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (!match || port > 65_535) throw new RangeError(`expected host:port, got ${JSON.stringify(text)}`);
+  return { host: (match[1] ?? match[2])!, port };
+}
+
+const isLoopback = (host: string): boolean => /^(localhost\.?|127\.\d+\.\d+\.\d+|::1)$/.test(host);
+
+function* portsOf({ from, to }: PortRange): Generator<number> {
+  for (let port = from; port <= to; port += 1) yield port;
+}
+
+function oneOf<const T extends string>(text: string, options: readonly T[]): T {
+  if (!options.includes(text as T))
+    throw new RangeError(`expected one of ${options.join(", ")}, got ${JSON.stringify(text)}`);
+  return text as T;
+}
+
+function boolean(text: string): boolean {
+  return oneOf(text.toLowerCase(), ["true", "false"]) === "true";
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new RangeError(`expected a whole number above 0, got ${JSON.stringify(text)}`);
+  return value;
+}

@@ -1,0 +1,61 @@
+// Opens connections to the control plane: the name resolved anew each time, mesh TLS unless on the loopback.
+import { promises as dns } from "node:dns";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { connect as connectTls, type SecureContext } from "node:tls";
+import type { Clock } from "../../util/clock.ts";
+import type { ControlService } from "../config.ts";
+
+/** Connecting and shaking hands take at most this long, ms. */
+const CONNECT_TIMEOUT = 3_000;
+
+/** @param secureContext what to trust and, once there is a certificate, to show */
+export async function connectControl(
+  service: ControlService,
+  secureContext: () => SecureContext,
+  clock: Clock,
+): Promise<Socket> {
+  const addresses = await resolve(service.host);
+  // One of a headless Service's pods, by chance: proxies spread over the replicas.
+  const host = addresses[Math.floor(clock.random() * addresses.length)]!;
+  const { port, name } = service;
+  const socket =
+    name === undefined
+      ? connectTcp({ host, port, noDelay: true, keepAlive: true })
+      : connectTls({
+          host,
+          port,
+          servername: name,
+          secureContext: secureContext(),
+          minVersion: "TLSv1.3",
+          checkServerIdentity: (_host, { subjectaltname }) =>
+            subjectaltname?.split(", ").includes(`DNS:${name}`)
+              ? undefined
+              : new Error(`expected the identity ${name}, got ${subjectaltname ?? "none"}`),
+        });
+  socket.setNoDelay(true);
+  return new Promise((resolveSocket, reject) => {
+    const timer = clock.after(CONNECT_TIMEOUT, () =>
+      socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT} ms`)),
+    );
+    const failed = (error: Error) => {
+      clock.clear(timer);
+      reject(error);
+    };
+    socket.once("error", failed);
+    socket.once(name === undefined ? "connect" : "secureConnect", () => {
+      clock.clear(timer);
+      socket.off("error", failed);
+      resolveSocket(socket);
+    });
+  });
+}
+
+async function resolve(host: string): Promise<string[]> {
+  if (isIP(host)) return [host];
+  if (/^localhost\.?$/.test(host)) return ["127.0.0.1"];
+  // Absolute, so that the pod's search path costs no look-ups.
+  const name = host.endsWith(".") ? host : `${host}.`;
+  const addresses = await dns.resolve4(name).catch(() => dns.resolve6(name));
+  if (addresses.length === 0) throw new Error(`${host} has no address`);
+  return addresses;
+}

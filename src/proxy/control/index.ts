@@ -1,0 +1,162 @@
+// What the data path asks of the control plane, as streams of gRPC: profiles, policies, endpoints.
+import { addressKey, addressOf, addressText } from "../../api/address.ts";
+import type { MessageOf } from "../../api/codec.ts";
+import * as destination from "../../api/destination.ts";
+import * as inbound from "../../api/inbound.ts";
+import * as outbound from "../../api/outbound.ts";
+import { type DefaultPolicy, defaultServer } from "../../rules/default-policy.ts";
+import type { Clock } from "../../util/clock.ts";
+import { type PortRange, portSetHas } from "../../util/port-set.ts";
+import type {
+  DestinationProfile,
+  Discovery,
+  EndpointSet,
+  OutboundPolicy,
+  Server,
+  Watch,
+  WeightedAddr,
+} from "../ports.ts";
+import type { GrpcClient } from "./grpc-client.ts";
+import { SharedWatches, StreamWatch } from "./stream-watch.ts";
+
+export interface ControlDiscoveryOptions {
+  readonly destination: GrpcClient;
+  readonly policy: GrpcClient;
+  readonly clock: Clock;
+  /** The context token of look-ups. */
+  readonly context: string;
+  /** The workload token of policy look-ups. */
+  readonly workload: string;
+  /** Whether profiles are looked up for an address. */
+  readonly profiled: (ip: string) => boolean;
+  readonly profileTimeout: number;
+  readonly defaultPolicy: DefaultPolicy;
+  readonly clusterNetworks: readonly string[];
+  readonly opaquePorts: readonly PortRange[];
+}
+
+/** Streams must answer within this, ms (reference: CONTROL_STREAM_INITIAL_TIMEOUT). */
+const INITIAL_TIMEOUT = 3_000;
+const NO_ENDPOINTS: EndpointSet = { exists: false, endpoints: new Map(), metricLabels: {} };
+
+export class ControlDiscovery implements Discovery {
+  readonly #options: ControlDiscoveryOptions;
+  readonly #profiles = new SharedWatches<DestinationProfile | null>();
+  readonly #outbound = new SharedWatches<OutboundPolicy | null>();
+  readonly #endpoints = new SharedWatches<EndpointSet>();
+  readonly #servers = new SharedWatches<Server>();
+
+  constructor(options: ControlDiscoveryOptions) {
+    this.#options = options;
+  }
+
+  profile(ip: string, port: number): Watch<DestinationProfile | null> {
+    const { destination: client, clock, context, profiled, profileTimeout } = this.#options;
+    if (!profiled(ip)) return fixed(null);
+    const path = addressKey(ip, port);
+    return this.#profiles.hold(
+      path,
+      (onClose) =>
+        new StreamWatch({
+          client,
+          clock,
+          method: destination.GetProfile,
+          request: { path, contextToken: context },
+          take: (profile): DestinationProfile | null => profile,
+          absent: null,
+          timeout: profileTimeout,
+          onClose,
+        }),
+    );
+  }
+
+  outboundPolicy(ip: string, port: number): Watch<OutboundPolicy | null> {
+    const { policy: client, clock, workload } = this.#options;
+    return this.#outbound.hold(
+      addressKey(ip, port),
+      (onClose) =>
+        new StreamWatch({
+          client,
+          clock,
+          method: outbound.Watch,
+          request: { sourceWorkload: workload, addr: addressOf(ip, port) },
+          take: (policy): OutboundPolicy | null => policy,
+          absent: null,
+          timeout: INITIAL_TIMEOUT,
+          onClose,
+        }),
+    );
+  }
+
+  endpoints(path: string): Watch<EndpointSet> {
+    const { destination: client, clock, context } = this.#options;
+    return this.#endpoints.hold(path, (onClose) => {
+      let current = NO_ENDPOINTS;
+      return new StreamWatch({
+        client,
+        clock,
+        method: destination.Get,
+        request: { path, contextToken: context },
+        take: (update, fresh) => {
+          current = applyUpdate(fresh ? NO_ENDPOINTS : current, update);
+          return current;
+        },
+        absent: NO_ENDPOINTS,
+        timeout: INITIAL_TIMEOUT,
+        onClose,
+      });
+    });
+  }
+
+  serverPolicy(port: number): Watch<Server> {
+    const { policy: client, clock, workload, defaultPolicy, clusterNetworks, opaquePorts } = this.#options;
+    return this.#servers.hold(String(port), (onClose) => {
+      const initial = defaultServer({
+        policy: defaultPolicy,
+        clusterNetworks,
+        opaque: portSetHas(opaquePorts, port),
+        probePaths: [],
+      });
+      return new StreamWatch({
+        client,
+        clock,
+        method: inbound.WatchPort,
+        request: { workload, port },
+        take: (server): Server => server,
+        absent: initial,
+        // Traffic does not wait for the control plane.
+        initial,
+        timeout: INITIAL_TIMEOUT,
+        onClose,
+      });
+    });
+  }
+
+  close(): void {
+    for (const watches of [this.#profiles, this.#outbound, this.#endpoints, this.#servers]) watches.close();
+  }
+}
+
+/** The set after an update; a new object, so that holders of the old one see no change under their hands. */
+export function applyUpdate(set: EndpointSet, update: MessageOf<typeof destination.Update>): EndpointSet {
+  if (update.noEndpoints)
+    return { exists: update.noEndpoints.exists, endpoints: new Map(), metricLabels: set.metricLabels };
+  const endpoints = new Map<string, WeightedAddr>(set.endpoints);
+  let { metricLabels } = set;
+  if (update.add) {
+    metricLabels = update.add.metricLabels;
+    for (const endpoint of update.add.addrs) {
+      const at = addressText(endpoint.addr);
+      if (at) endpoints.set(addressKey(at.ip, at.port), endpoint);
+    }
+  }
+  for (const address of update.remove?.addrs ?? []) {
+    const at = addressText(address);
+    if (at) endpoints.delete(addressKey(at.ip, at.port));
+  }
+  return { exists: true, endpoints, metricLabels };
+}
+
+function fixed<T>(value: T): Watch<T> {
+  return { current: value, ready: Promise.resolve(), subscribe: () => () => {}, close: () => {} };
+}

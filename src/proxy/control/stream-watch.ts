@@ -1,0 +1,155 @@
+// A value that the control plane streams: kept while the stream is away, asked for again, brought up to date.
+import type { Method, Partially } from "../../api/codec.ts";
+import { Backoff } from "../../util/backoff.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
+import type { Watch } from "../ports.ts";
+import { GRPC, type GrpcClient, type GrpcStatusError } from "./grpc-client.ts";
+
+export interface StreamWatchOptions<Q, R, T> {
+  readonly client: GrpcClient;
+  readonly method: Method<Q, R>;
+  readonly request: Partially<Q>;
+  readonly clock: Clock;
+  /** The value after a message. `fresh` says that it is the first of a (new) stream: it replaces what was known. */
+  readonly take: (message: R, fresh: boolean) => T;
+  /** The value when the control plane has none, or does not answer in time; later answers replace it. */
+  readonly absent: T;
+  /** The value until the first answer; without it there is none, for at most `timeout`. */
+  readonly initial?: T;
+  /** How long the first answer is waited for before `absent` holds, ms. */
+  readonly timeout: number;
+  readonly onClose: () => void;
+}
+
+/** Streams that ended by themselves are asked for again between these, ms. */
+const BACKOFF = { min: 100, max: 10_000, jitter: 0.5 };
+/** What does not exist may come to be: it is asked for again after this long, ms. */
+const ABSENT_RETRY = 10_000;
+
+/** Answers of the control plane itself, as opposed to trouble in reaching it. */
+const ABSENT: readonly number[] = [
+  GRPC.NOT_FOUND,
+  GRPC.UNIMPLEMENTED,
+  GRPC.INVALID_ARGUMENT,
+  GRPC.FAILED_PRECONDITION,
+];
+
+export class StreamWatch<Q, R, T> implements Watch<T> {
+  readonly ready: Promise<void>;
+  readonly #options: StreamWatchOptions<Q, R, T>;
+  readonly #listeners = new Set<(value: T) => void>();
+  readonly #backoff: Backoff;
+  #resolveReady: () => void = () => {};
+  #current: T | undefined;
+  #known = false;
+  #cancel: (() => void) | undefined;
+  #timer: Timer | undefined;
+  #patience: Timer | undefined;
+  #closed = false;
+
+  constructor(options: StreamWatchOptions<Q, R, T>) {
+    this.#options = options;
+    this.#backoff = new Backoff(BACKOFF, options.clock.random);
+    this.ready = new Promise((resolve) => {
+      this.#resolveReady = resolve;
+    });
+    if (options.initial !== undefined) this.#set(options.initial);
+    this.#patience = options.clock.after(options.timeout, () => {
+      if (!this.#known) this.#set(options.absent);
+    });
+    this.#start();
+  }
+
+  get current(): T | undefined {
+    return this.#current;
+  }
+
+  subscribe(fn: (value: T) => void): () => void {
+    this.#listeners.add(fn);
+    return () => this.#listeners.delete(fn);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cancel?.();
+    this.#options.clock.clear(this.#timer);
+    this.#options.clock.clear(this.#patience);
+    this.#listeners.clear();
+    this.#options.onClose();
+  }
+
+  #start(): void {
+    const { client, method, request, take } = this.#options;
+    let fresh = true;
+    this.#cancel = client.call(method, request, {
+      onMessage: (message) => {
+        const value = take(message, fresh);
+        fresh = false;
+        this.#backoff.reset();
+        this.#set(value);
+      },
+      onEnd: (error) => this.#again(error),
+    });
+  }
+
+  #again(error: GrpcStatusError | undefined): void {
+    if (this.#closed) return;
+    const { clock, absent } = this.#options;
+    const isAbsent = error !== undefined && ABSENT.includes(error.code);
+    if (isAbsent) this.#set(absent);
+    this.#timer = clock.after(isAbsent ? ABSENT_RETRY : this.#backoff.next(), () => this.#start());
+  }
+
+  #set(value: T): void {
+    const first = !this.#known;
+    this.#known = true;
+    this.#current = value;
+    this.#options.clock.clear(this.#patience);
+    if (first) this.#resolveReady();
+    for (const listener of [...this.#listeners]) listener(value);
+  }
+}
+
+/** Gives several holders one watch; it ends when the last of them closes. */
+export class SharedWatches<T> {
+  readonly #open = new Map<string, { watch: Watch<T>; holders: number }>();
+
+  hold(key: string, make: (onClose: () => void) => Watch<T>): Watch<T> {
+    let entry = this.#open.get(key);
+    if (!entry) {
+      entry = { watch: make(() => this.#open.delete(key)), holders: 0 };
+      this.#open.set(key, entry);
+    }
+    entry.holders += 1;
+    const shared = entry;
+    const stops: (() => void)[] = [];
+    let released = false;
+    return {
+      get current() {
+        return shared.watch.current;
+      },
+      ready: shared.watch.ready,
+      subscribe(fn) {
+        const stop = shared.watch.subscribe(fn);
+        stops.push(stop);
+        return stop;
+      },
+      close() {
+        if (released) return;
+        released = true;
+        for (const stop of stops) stop();
+        shared.holders -= 1;
+        if (shared.holders === 0) shared.watch.close();
+      },
+    };
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  close(): void {
+    for (const { watch } of [...this.#open.values()]) watch.close();
+  }
+}
