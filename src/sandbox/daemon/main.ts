@@ -1,6 +1,7 @@
 // The whole cluster in one process, inside the namespaces that `sandbox up` has made for it: network, API server,
 // controllers, scheduler and kubelet put together.
 import { mkdirSync, realpathSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { createLogger, parseLevel } from "../../log/logger.ts";
@@ -9,7 +10,7 @@ import { errorMessage, MeshError } from "../../util/error.ts";
 import { packageRoot } from "../../util/package-root.ts";
 import { advertise, createCluster, startApiServer } from "../apiserver/index.ts";
 import { nodeName, startControllers } from "../controllers/index.ts";
-import { Kubelet, planRoot } from "../kubelet/index.ts";
+import { installLauncher, Kubelet, planRoot } from "../kubelet/index.ts";
 import { GATEWAY_IP, setupNodeNetwork, startServiceNetwork } from "../network/index.ts";
 import { startScheduler } from "../scheduler/index.ts";
 import { openCredentials, writeDurably } from "./credentials.ts";
@@ -21,6 +22,8 @@ import { readSettings } from "./settings.ts";
 const POD_API_PORT = 6443;
 /** Descriptor of the listening socket in the host's network namespace. */
 const LISTEN_FD = 3;
+/** Own directory in the namespaces' fresh /run. */
+const RUN = "/run/kubectl-mesh";
 /** Time that pods get when the sandbox goes down, ms. */
 const POD_GRACE_MS = 3_000;
 
@@ -32,10 +35,12 @@ export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
   const { state } = settings;
 
   await setupNodeNetwork({ nodes: settings.nodes });
-  const devices = "/run/kubectl-mesh/dev";
+  const devices = join(RUN, "dev");
   await prepareDevices(devices);
   // On disk if the file system can carry a writable layer, else in memory.
-  const bases = [join(state, "roots"), "/run/kubectl-mesh/roots"];
+  const bases = [join(state, "roots"), join(RUN, "roots")];
+  // Containers of an earlier start are gone; what they wrote goes with them.
+  await Promise.all(bases.map((base) => rm(base, { recursive: true, force: true })));
   for (const base of bases) mkdirSync(base, { recursive: true });
   const plan = await planRoot(bases);
   for (const { name, kind } of plan.entries) {
@@ -53,6 +58,7 @@ export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
     directory: join(state, "pods"),
     runtime: {
       plan,
+      launcher: installLauncher(RUN),
       dev: devices,
       packageRoot: packageRoot(),
       nodeBinary: realpathSync(process.execPath),
@@ -84,12 +90,18 @@ export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
   await stopSignal();
   log.info("the sandbox goes down");
   // Nothing is placed or replaced any more while the pods end.
-  await scheduler.stop();
-  await controllers.stop();
-  await kubelet.stop(POD_GRACE_MS);
-  await api.close();
-  await network.stop();
-  await cluster.close();
+  const steps: [string, () => Promise<void>][] = [
+    ["scheduler", () => scheduler.stop()],
+    ["controllers", () => controllers.stop()],
+    ["kubelet", () => kubelet.stop(POD_GRACE_MS)],
+    ["API server", () => api.close()],
+    ["network", () => network.stop()],
+    ["state", () => cluster.close()],
+  ];
+  for (const [name, stop] of steps) {
+    await stop();
+    log.debug("stopped", { part: name });
+  }
 }
 
 function stopSignal(): Promise<void> {

@@ -151,6 +151,8 @@ export class Container implements ContainerView {
   }
 
   async #afterStart(instance: Instance): Promise<void> {
+    // Init containers have neither probes nor hooks.
+    if (this.kind === "init") return;
     const hook = this.spec.lifecycle?.postStart;
     if (hook) {
       const { ok, message } = await this.#hook(hook, instance);

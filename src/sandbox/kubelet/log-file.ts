@@ -40,6 +40,14 @@ export class LogWriter {
     this.#written = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   }
 
+  /** The log of a container that has ended. */
+  static ended(path: string, clock: Clock): LogWriter {
+    const log = new LogWriter(path, clock);
+    log.#closed = true;
+    log.#end();
+    return log;
+  }
+
   /** Takes everything that comes until the stream ends. */
   consume(source: Readable, stream: "stdout" | "stderr"): void {
     let rest: Buffer = Buffer.alloc(0);

@@ -73,7 +73,7 @@ function containerStatus(view: ContainerView): Json {
     name: view.name,
     state: stateObject(view.state),
     lastState: stateObject(view.last),
-    ready: view.ready,
+    ready: view.kind === "init" ? view.state.kind === "terminated" && view.state.exitCode === 0 : view.ready,
     started: view.started,
     restartCount: view.restartCount,
     image: view.image,

@@ -1,6 +1,6 @@
 // The life of one pod on its node: sandbox and volumes, init containers and sidecars in order, main containers,
 // restarts, its end. Level-triggered: every change leads to another look at what should run now.
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../log/logger.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
@@ -70,7 +70,7 @@ export class PodWorker implements ContainerHost {
   #retryMs = RETRY_MS;
   #retryAt = 0;
   #dirty = false;
-  #looping: Promise<void> | undefined;
+  #looping = false;
   #timer: Timer | undefined;
   #ending: Promise<void> | undefined;
   #endBy = Number.POSITIVE_INFINITY;
@@ -106,7 +106,7 @@ export class PodWorker implements ContainerHost {
       directory: this.directory,
       sources: () => this.#sources(),
     });
-    mkdirSync(join(this.directory, "logs"), { recursive: true });
+    this.#findLogs();
     this.#finished = ["Succeeded", "Failed"].includes(pod["status"]?.phase);
     if (pod["status"]?.startTime) this.#restore(pod["status"]);
     this.changed();
@@ -171,9 +171,9 @@ export class PodWorker implements ContainerHost {
 
   changed(): void {
     this.#dirty = true;
-    this.#looping ??= this.#loop().finally(() => {
-      this.#looping = undefined;
-    });
+    if (this.#looping) return;
+    this.#looping = true;
+    void this.#loop();
   }
 
   event(type: "Normal" | "Warning", reason: string, message: string): void {
@@ -204,6 +204,25 @@ export class PodWorker implements ContainerHost {
     });
     this.event("Normal", "Created", `Created container: ${container.name}`);
     return instance;
+  }
+
+  /** Logs of an earlier start: each container's last instance is the previous one now. */
+  #findLogs(): void {
+    const directory = join(this.directory, "logs");
+    mkdirSync(directory, { recursive: true });
+    const newest = new Map<string, number>();
+    for (const file of readdirSync(directory)) {
+      const [, container, number] = /^(.+)-(\d+)\.log$/.exec(file) ?? [];
+      if (container === undefined) continue;
+      newest.set(container, Math.max(newest.get(container) ?? 0, Number(number)));
+      this.#instances = Math.max(this.#instances, Number(number) + 1);
+    }
+    for (const [container, number] of newest) {
+      this.#logs.set(container, {
+        current: LogWriter.ended(join(directory, `${container}-${number}.log`), this.clock),
+        previous: undefined,
+      });
+    }
   }
 
   #nextLog(container: string): LogWriter {
@@ -256,6 +275,7 @@ export class PodWorker implements ContainerHost {
         this.#wake(RETRY_MS);
       }
     }
+    this.#looping = false;
   }
 
   async #sync(): Promise<void> {

@@ -37,7 +37,8 @@ export class Prober {
     this.#options = options;
     this.#periodMs = (options.probe.periodSeconds ?? 10) * 1000;
     const first = (options.probe.initialDelaySeconds ?? 0) * 1000;
-    this.#nextCounted = options.clock.monotonic() + first;
+    // A container that has just started may need a moment: looked at, not yet counted.
+    this.#nextCounted = options.clock.monotonic() + first + (options.eager ? this.#periodMs : 0);
     this.#arm(first);
   }
 

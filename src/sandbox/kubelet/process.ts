@@ -1,6 +1,6 @@
 // Processes in a pod's namespaces: the pause process that holds them, containers, and commands run beside them.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
@@ -81,7 +81,7 @@ export function tool(name: Tool | "script" | "stty" | "ip"): string {
 
 /**
  * Runs as the first process of the container's PID namespace, in its own mount namespace: mounts, makes the new
- * root the only one, and becomes the command. What goes wrong before that goes to descriptor 3.
+ * root the only one, and becomes the command. Descriptor 3 gets a "+" right before that, or what went wrong.
  * Arguments: mount pivot_root umount fstab root workdir setpriv-and-its-arguments… -- command…
  */
 const LAUNCH = `
@@ -99,8 +99,16 @@ case $command in
        [ -x "$command" ] && [ ! -d "$command" ] || fail "exec: \\"$command\\": permission denied" ;;
   *) command -v "$command" >/dev/null || fail "exec: \\"$command\\": executable file not found in \\$PATH" ;;
 esac
+printf + >&3
 exec "$@" 3>&-
 `;
+
+/** Writes the script that starts containers into `directory`; returns its path. */
+export function installLauncher(directory: string): string {
+  const path = join(directory, "container.sh");
+  writeFileSync(path, LAUNCH);
+  return path;
+}
 
 const RUN = 'cd "$1" || exit 126; shift; exec "$@"';
 
@@ -160,6 +168,8 @@ export async function startPause(options: { hostname: string; network: boolean }
 /** Starts a container's first process. @throws StartError */
 export async function startContainer(options: {
   namespaces: Namespaces;
+  /** See {@link installLauncher}. */
+  launcher: string;
   fstab: string;
   root: string;
   command: ContainerCommand;
@@ -176,9 +186,7 @@ export async function startContainer(options: {
     "--fork",
     "--kill-child",
     tool("sh"),
-    "-c",
-    LAUNCH,
-    "sh",
+    options.launcher,
     ...[tool("mount"), tool("pivot_root"), tool("umount"), fstab, root, command.workingDir],
     ...become(command),
   ];
@@ -221,7 +229,7 @@ export function firstChild(pid: number): number | undefined {
   }
 }
 
-/** Resolves when descriptor 3 closes without a word. */
+/** Resolves when descriptor 3 says "+", or closes without a word. */
 function started(child: ChildProcess): Promise<void> {
   return new Promise((resolve, reject) => {
     const status = child.stdio[3] as Readable;
@@ -229,12 +237,15 @@ function started(child: ChildProcess): Promise<void> {
     child.once("error", (error) => reject(new StartError(error.message)));
     status.setEncoding("utf8");
     status.on("data", (text: string) => {
-      if (words.length < 4096) words += text;
+      if (text === "+") {
+        resolve();
+        status.destroy();
+      } else if (words.length < 4096) words += text;
     });
     status.on("error", () => {});
     status.on("close", () => {
       if (words === "") resolve();
-      else reject(new StartError(words));
+      else reject(new StartError(words.replace(/\s*dmesg\(1\)[^\n]*/g, "").trim()));
     });
   });
 }

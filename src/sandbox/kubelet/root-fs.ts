@@ -125,7 +125,10 @@ export class RootFs {
     lines.push(line("proc", `${this.root}/proc`, "proc", "nosuid,nodev,noexec"));
     if (!privileged) {
       lines.push(line("/proc/sys", `${this.root}/proc/sys`, "none", "bind,ro"));
-      lines.push(line("/dev/null", `${this.root}/proc/sysrq-trigger`, "none", "bind"));
+      // Not every kernel has it.
+      if (existsSync("/proc/sysrq-trigger")) {
+        lines.push(line("/dev/null", `${this.root}/proc/sysrq-trigger`, "none", "bind"));
+      }
     }
     if (plan.ownSysfs) lines.push(line("sysfs", `${this.root}/sys`, "sysfs", "ro,nosuid,nodev,noexec"));
     else lines.push(line("/sys", `${this.root}/sys`, "none", "rbind,ro"));

@@ -31,6 +31,8 @@ const EXEC_OUTPUT_LIMIT = 10 * 1024;
 /** What containers of this node share. */
 export interface NodeRuntime {
   readonly plan: RootPlan;
+  /** See installLauncher. */
+  readonly launcher: string;
   /** The /dev that containers get. */
   readonly dev: string;
   /** This package, for mesh images. */
@@ -118,6 +120,7 @@ export async function launch(options: LaunchOptions): Promise<LaunchedInstance> 
   try {
     process = await startContainer({
       namespaces: options.namespaces,
+      launcher: runtime.launcher,
       fstab,
       root: root.root,
       command,

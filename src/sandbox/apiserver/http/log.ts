@@ -58,7 +58,8 @@ export async function serveLog(exchange: Exchange): Promise<void> {
   } finally {
     clock.clear(timer);
     serving.closing.removeEventListener("abort", stop);
-    stop();
+    // Not the response: an error has yet to be written to it.
+    lines.return?.()?.then(undefined, () => {});
   }
 }
 
