@@ -3,8 +3,9 @@
 import { DEFAULT_POLICIES, type DefaultPolicy, isDefaultPolicy } from "../rules/default-policy.ts";
 import { parseDuration } from "../util/duration.ts";
 import { errorMessage } from "../util/error.ts";
-import { type Cidr, cidrHas, parseCidr } from "../util/ip.ts";
+import { type Cidr, cidrHas, parseCidr, parseIp } from "../util/ip.ts";
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
+import type { DataPathConfig, InboundConfig, OutboundConfig } from "./ports.ts";
 
 export interface ListenAddress {
   readonly host: string;
@@ -22,29 +23,12 @@ export interface ControlService {
 export interface ProxyConfig {
   readonly log: string;
   readonly logFormat: "plain" | "json";
-  readonly inbound: {
-    readonly listen: ListenAddress;
-    /** Addresses of this pod; an original destination must be one of them. Empty: any. */
-    readonly ips: readonly string[];
+  readonly inbound: InboundConfig & {
     readonly ports: readonly number[];
     readonly opaquePorts: readonly PortRange[];
     readonly defaultPolicy: DefaultPolicy;
-    readonly connectTimeout: number;
-    readonly detectTimeout: number;
-    readonly keepAlive: number;
-    readonly failFast: number;
-    readonly poolIdle: number;
   };
-  readonly outbound: {
-    readonly listen: readonly ListenAddress[];
-    readonly connectTimeout: number;
-    readonly detectTimeout: number;
-    readonly keepAlive: number;
-    readonly failFast: number;
-    readonly discoveryIdle: number;
-    readonly poolIdle: number;
-    readonly maxIdlePerEndpoint: number;
-  };
+  readonly outbound: OutboundConfig;
   readonly admin: ListenAddress;
   readonly shutdown: { readonly endpointEnabled: boolean; readonly gracePeriod: number };
   readonly identity: {
@@ -62,7 +46,6 @@ export interface ProxyConfig {
     readonly service: ControlService;
     readonly context: string;
     readonly profileNetworks: readonly Cidr[];
-    readonly profileTimeout: number;
   };
   readonly policy: {
     readonly service: ControlService;
@@ -76,7 +59,6 @@ export interface ProxyConfig {
 const WITHOUT_EFFECT = new Set([
   "ACCESS_LOG",
   "CONTROL_LISTEN_ADDR",
-  "CONTROL_STREAM_INITIAL_TIMEOUT",
   "CONTROL_STREAM_IDLE_TIMEOUT",
   "CONTROL_STREAM_LIFETIME",
   "CORES",
@@ -90,7 +72,6 @@ const WITHOUT_EFFECT = new Set([
   "OUTBOUND_ACCEPT_USER_TIMEOUT",
   "OUTBOUND_CONNECT_USER_TIMEOUT",
   "OUTBOUND_METRICS_HOSTNAME_LABELS",
-  "INBOUND_DISCOVERY_IDLE_TIMEOUT",
   "INBOUND_PORTS_REQUIRE_IDENTITY",
   "INBOUND_ACCEPT_KEEPALIVE",
   "INGRESS_MODE",
@@ -109,6 +90,9 @@ export class ConfigError extends Error {
 }
 
 const PREFIX = "LINKERD2_PROXY_";
+
+/** Peers hear of a pod's end over the API server; until then they may still connect to it, ms. */
+const DRAIN_GRACE = 2_000;
 
 /**
  * Reads the whole configuration.
@@ -157,11 +141,40 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     return { ...parsed, name: local ? undefined : serverName };
   };
 
+  const inboundListen = read("INBOUND_LISTEN_ADDR", { ip: "0.0.0.0", port: 4143 }, listenAddress);
+  /** What both directions have; defaults are Linkerd's (reference/data-planes.md §1.8, §1.12). */
+  const dataPath = (
+    direction: "INBOUND" | "OUTBOUND",
+    defaults: Pick<
+      DataPathConfig,
+      "connectTimeout" | "failfastTimeout" | "discoveryIdleTimeout" | "keepAlive"
+    > & { backoffMax: number },
+  ) => ({
+    connectTimeout: duration(`${direction}_CONNECT_TIMEOUT`, defaults.connectTimeout),
+    detectTimeout: duration(`${direction}_DETECT_TIMEOUT`, 10_000),
+    poolIdleTimeout: duration(`${direction}_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT`, 3_000),
+    poolMaxIdle: read(
+      `${direction === "INBOUND" ? "" : "OUTBOUND_"}MAX_IDLE_CONNS_PER_ENDPOINT`,
+      10_000,
+      positive,
+    ),
+    failfastTimeout: duration(`${direction}_HTTP_FAILFAST_TIMEOUT`, defaults.failfastTimeout),
+    maxInFlight: read(`${direction}_MAX_IN_FLIGHT`, 100_000, positive),
+    keepAlive: duration(`${direction}_CONNECT_KEEPALIVE`, defaults.keepAlive),
+    discoveryIdleTimeout: duration(`${direction}_DISCOVERY_IDLE_TIMEOUT`, defaults.discoveryIdleTimeout),
+    connectBackoff: {
+      min: duration(`${direction}_CONNECT_EXP_BACKOFF_MIN`, 100),
+      max: duration(`${direction}_CONNECT_EXP_BACKOFF_MAX`, defaults.backoffMax),
+      jitter: 0.1,
+    },
+    drainGrace: DRAIN_GRACE,
+  });
+
   const config: ProxyConfig = {
     log: raw("LOG") ?? "warn,linkerd=info",
     logFormat: read("LOG_FORMAT", "plain", (text) => oneOf(text, ["plain", "json"])),
     inbound: {
-      listen: read("INBOUND_LISTEN_ADDR", { host: "0.0.0.0", port: 4143 }, parseAddress),
+      listen: [inboundListen],
       ips: read("INBOUND_IPS", [], list),
       ports: read("INBOUND_PORTS", [], (text) => parsePortSet(text).flatMap((range) => [...portsOf(range)])),
       opaquePorts: read("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", [], parsePortSet),
@@ -170,23 +183,30 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
           throw new RangeError(`expected one of ${DEFAULT_POLICIES.join(", ")}, got ${JSON.stringify(text)}`);
         return text;
       }),
-      connectTimeout: duration("INBOUND_CONNECT_TIMEOUT", 300),
-      detectTimeout: duration("INBOUND_DETECT_TIMEOUT", 10_000),
-      keepAlive: duration("INBOUND_CONNECT_KEEPALIVE", 0),
-      failFast: duration("INBOUND_HTTP_FAILFAST_TIMEOUT", 1_000),
-      poolIdle: duration("INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT", 3_000),
+      ...dataPath("INBOUND", {
+        connectTimeout: 300,
+        failfastTimeout: 1_000,
+        discoveryIdleTimeout: 90_000,
+        keepAlive: 0,
+        backoffMax: 10_000,
+      }),
     },
     outbound: {
-      listen: read("OUTBOUND_LISTEN_ADDRS", [{ host: "127.0.0.1", port: 4140 }], (text) =>
-        list(text).map(parseAddress),
+      listen: read("OUTBOUND_LISTEN_ADDRS", [{ ip: "127.0.0.1", port: 4140 }], (text) =>
+        list(text).map(listenAddress),
       ),
-      connectTimeout: duration("OUTBOUND_CONNECT_TIMEOUT", 1_000),
-      detectTimeout: duration("OUTBOUND_DETECT_TIMEOUT", 10_000),
-      keepAlive: duration("OUTBOUND_CONNECT_KEEPALIVE", 10_000),
-      failFast: duration("OUTBOUND_HTTP_FAILFAST_TIMEOUT", 3_000),
-      discoveryIdle: duration("OUTBOUND_DISCOVERY_IDLE_TIMEOUT", 5_000),
-      poolIdle: duration("OUTBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT", 3_000),
-      maxIdlePerEndpoint: read("OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT", 10_000, positive),
+      profileTimeout: duration("DESTINATION_PROFILE_INITIAL_TIMEOUT", 500),
+      policyTimeout: duration("CONTROL_STREAM_INITIAL_TIMEOUT", 3_000),
+      inboundPort: inboundListen.port,
+      localIps: read("INBOUND_IPS", [], list),
+      refuseLoopback: true,
+      ...dataPath("OUTBOUND", {
+        connectTimeout: 1_000,
+        failfastTimeout: 3_000,
+        discoveryIdleTimeout: 5_000,
+        keepAlive: 10_000,
+        backoffMax: 60_000,
+      }),
     },
     admin: read("ADMIN_LISTEN_ADDR", { host: "127.0.0.1", port: 4191 }, parseAddress),
     shutdown: {
@@ -210,7 +230,6 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
         [parseCidr("0.0.0.0/0"), parseCidr("::/0")],
         (text) => list(text).map(parseCidr),
       ),
-      profileTimeout: duration("DESTINATION_PROFILE_INITIAL_TIMEOUT", 500),
     },
     policy: {
       service: service("POLICY"),
@@ -244,6 +263,13 @@ export function parseAddress(text: string): ListenAddress {
   const port = Number(match?.[3]);
   if (!match || port > 65_535) throw new RangeError(`expected host:port, got ${JSON.stringify(text)}`);
   return { host: (match[1] ?? match[2])!, port };
+}
+
+/** @throws RangeError when the host is no IP address */
+function listenAddress(text: string): { ip: string; port: number } {
+  const { host, port } = parseAddress(text);
+  parseIp(host);
+  return { ip: host, port };
 }
 
 const isLoopback = (host: string): boolean => /^(localhost\.?|127\.\d+\.\d+\.\d+|::1)$/.test(host);

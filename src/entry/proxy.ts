@@ -1,0 +1,4 @@
+// The sidecar proxy.
+import { main } from "../proxy/main.ts";
+
+await main();
