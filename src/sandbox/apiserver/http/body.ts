@@ -5,6 +5,7 @@ import { createGunzip } from "node:zlib";
 import { parse as parseYaml } from "yaml";
 import type { Json } from "../../cluster.ts";
 import { badRequest, tooLarge, unsupportedMedia } from "../status.ts";
+import { decodeProtobuf, PROTOBUF } from "./protobuf.ts";
 
 /** Kubernetes' own limit. */
 export const MAX_BODY = 3 * 1024 * 1024;
@@ -32,6 +33,7 @@ export async function readObject(request: IncomingMessage): Promise<Json> {
   const type = mediaType(request);
   const bytes = await readBody(request);
   if (bytes.length === 0) return undefined;
+  if (type === PROTOBUF) return decodeProtobuf(bytes);
   if (type === "application/yaml" || type === "application/apply-patch+yaml") return yaml(bytes);
   if (
     type.endsWith("json") ||

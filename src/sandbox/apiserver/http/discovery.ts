@@ -149,18 +149,32 @@ export function swagger(): Json {
   };
 }
 
-/** GET /openapi/v2 as gnostic's protobuf `openapi.v2.Document`: swagger (1), info (2: title 1, version 2), paths (8). */
-export function swaggerProtobuf(): Buffer {
-  const text = (field: number, value: string) =>
-    Buffer.concat([Buffer.from([(field << 3) | 2, Buffer.byteLength(value)]), Buffer.from(value)]);
-  const nested = (field: number, ...parts: Buffer[]) => {
-    const body = Buffer.concat(parts);
-    return Buffer.concat([Buffer.from([(field << 3) | 2, body.length]), body]);
-  };
-  return Buffer.concat([
-    text(1, "2.0"),
-    nested(2, text(1, "Kubernetes"), text(2, VERSION.gitVersion)),
-    nested(8),
-    nested(9),
-  ]);
+/**
+ * GET /openapi/v2 as gnostic's protobuf `openapi.v2.Document`. It holds just what old clients look for: that each
+ * kind's PATCH takes dryRun.
+ */
+export function swaggerProtobuf(registry: Registry): Buffer {
+  const paths = registry
+    .all()
+    .filter((def) => def.verbs.includes("patch"))
+    .map((def) => {
+      const { group, version, kind } = def;
+      const gvk = `group: "${group}"\nkind: ${kind}\nversion: ${version}\n`;
+      const extension = nested(13, text(1, "x-kubernetes-group-version-kind"), nested(2, text(2, gvk)));
+      const dryRun = nested(8, nested(1, nested(2, nested(3, text(2, "query"), text(4, "dryRun")))));
+      const patch = nested(8, dryRun, extension);
+      return nested(2, text(1, `/${rootOf(def)}/${def.resource}/{name}`), nested(2, patch));
+    });
+  const info = nested(2, text(1, "Kubernetes"), text(2, VERSION.gitVersion));
+  return Buffer.concat([text(1, "2.0"), info, nested(8, ...paths), nested(9)]);
 }
+
+function nested(field: number, ...parts: Buffer[]): Buffer {
+  const body = Buffer.concat(parts);
+  const head = [(field << 3) | 2];
+  let length = body.length;
+  for (; length > 127; length >>>= 7) head.push((length & 127) | 128);
+  return Buffer.concat([Buffer.from([...head, length]), body]);
+}
+
+const text = (field: number, value: string) => nested(field, Buffer.from(value));

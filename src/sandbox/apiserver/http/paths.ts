@@ -25,7 +25,7 @@ export function servePath(exchange: Exchange, remote: ReadonlyMap<string, string
     sendText(exchange, 200, "ok");
   } else if (path === "/openapi/v2" && (request.headers.accept ?? "").includes("protobuf")) {
     response.writeHead(200, { "content-type": "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" });
-    response.end(swaggerProtobuf());
+    response.end(swaggerProtobuf(exchange.serving.cluster.registry));
   } else {
     const document = documentAt(exchange, path, remote);
     if (document === undefined) throw noSuchPath();
