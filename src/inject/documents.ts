@@ -1,6 +1,7 @@
 // YAML streams in and out: several documents, Lists, comments. Documents that do not change keep every byte.
 import { isDeepStrictEqual } from "node:util";
 import {
+  type CollectionTag,
   type Document,
   isAlias,
   isMap,
@@ -9,6 +10,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  type ScalarTag,
   Schema,
   type Tags,
   type YAMLMap,
@@ -17,6 +19,7 @@ import {
 import { MeshError } from "../util/error.ts";
 import { applyPatch, type Operation, segmentsOf } from "./patch.ts";
 import type { ResourceResult } from "./resource.ts";
+import { assertShape } from "./shape.ts";
 import type { Resource } from "./workload.ts";
 
 export interface TransformedResource extends ResourceResult {
@@ -37,6 +40,18 @@ export interface Transformed {
 
 export type Transform = (resource: Resource) => ResourceResult;
 
+const TRUE = /^(?:[Yy]es|YES|[Tt]rue|TRUE|[Oo]n|ON)$/;
+const FALSE = /^(?:[Nn]o|NO|[Ff]alse|FALSE|[Oo]ff|OFF)$/;
+
+/** What is left of a YAML 1.1 tag: y and n are names, not booleans. */
+function kubernetesTag(tag: ScalarTag | CollectionTag): (ScalarTag | CollectionTag)[] {
+  if (/:(timestamp|binary|omap|pairs|set)$/.test(tag.tag)) return [];
+  const { format, test } = tag as ScalarTag;
+  if (format === "TIME") return [];
+  if (!tag.tag.endsWith(":bool")) return [tag];
+  return [{ ...(tag as ScalarTag), test: test?.test("true") ? TRUE : FALSE }];
+}
+
 /**
  * Kubernetes reads YAML 1.1 (0644 is octal, yes is true) with merge keys, but without its dates, base-60 numbers
  * and binary. Made once: it costs more than parsing a small document.
@@ -46,12 +61,7 @@ const SCHEMA = new Schema({
   merge: true,
   resolveKnownTags: false,
   customTags: (tags: Tags) =>
-    tags.filter(
-      (tag) =>
-        typeof tag === "string" ||
-        (!/:(timestamp|binary|omap|pairs|set)$/.test(tag.tag) &&
-          (tag as { format?: string }).format !== "TIME"),
-    ),
+    tags.flatMap((tag): Tags => (typeof tag === "string" ? [tag] : kubernetesTag(tag))),
 });
 
 /** A stream larger than this is refused rather than read into memory. */
@@ -112,7 +122,12 @@ function transformDocument(
   resources: TransformedResource[],
 ): { text: string; objects: () => unknown[] } {
   const lines = new LineCounter();
-  const document = parseDocument(piece.text, { version: "1.1", schema: SCHEMA, lineCounter: lines });
+  const document = parseDocument(piece.text, {
+    version: "1.1",
+    schema: SCHEMA,
+    lineCounter: lines,
+    logLevel: "error",
+  });
   const problem = document.errors[0];
   if (problem) {
     const at = piece.line + lines.linePos(problem.pos[0]).line - 1;
@@ -131,7 +146,7 @@ function transformDocument(
   }
   const operations: Operation[] = [];
   eachResource(value as Resource, "", (resource, path) => {
-    const result = transform(resource);
+    const result = checked(resource, path, where, transform);
     const changed = !isDeepStrictEqual(applyPatch(resource, result.operations), resource);
     if (changed) operations.push(...result.operations.map((op) => ({ ...op, path: `${path}${op.path}` })));
     const kind = resource.kind ?? "";
@@ -151,19 +166,29 @@ function transformDocument(
   return { text, objects: () => [applyPatch(value, operations)] };
 }
 
+function checked(resource: Resource, path: string, where: string, transform: Transform): ResourceResult {
+  try {
+    assertShape(resource);
+  } catch (cause) {
+    const item = path === "" ? "" : `${path.slice(1).replaceAll("/", ".")}.`;
+    throw new MeshError(`${where}: ${item}${(cause as Error).message}`, { cause });
+  }
+  return transform(resource);
+}
+
 function eachResource(
   value: Resource,
   path: string,
   visit: (resource: Resource, path: string) => void,
 ): void {
   const items = (value as { items?: unknown }).items;
-  if (!/List$/.test(value.kind ?? "") || !Array.isArray(items)) {
+  if (typeof value.kind !== "string" || !value.kind.endsWith("List") || !Array.isArray(items)) {
     visit(value, path);
     return;
   }
-  const itemKind = value.kind === "List" ? undefined : value.kind!.replace(/List$/, "");
+  const itemKind = value.kind === "List" ? undefined : value.kind.replace(/List$/, "");
   items.forEach((item: Resource | null, index) => {
-    if (item === null || typeof item !== "object") return;
+    if (item === null || typeof item !== "object" || Array.isArray(item)) return;
     // Items of a typed list (a DeploymentList) may leave their own kind out.
     const typed =
       item.kind === undefined && itemKind !== undefined && value.apiVersion !== undefined

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { parseAllDocuments } from "yaml";
 import { injectResource, transformStream, uninjectResource } from "../../src/inject/index.ts";
 import { DEFAULT_VALUES } from "../../src/manifests/values.ts";
+import { MeshError } from "../../src/util/error.ts";
 
 const annotate = { mode: "annotate", ingress: false, annotations: {} } as const;
 const manual = { mode: "manual", ingress: false, annotations: {}, values: DEFAULT_VALUES } as const;
@@ -126,7 +127,10 @@ test("bad YAML is told by document and line of the stream", () => {
     () => inject(`${WEB}---\nkind: Service\n---\nkind: Pod\nspec:\n  a: [1\nb: 2\n`, annotate),
     /-: document 3, line 2[0-9]: /,
   );
-  assert.throws(() => inject("kind: Pod\n---\n- 1\n"), /document 2, line 2: expected a Kubernetes object/);
+  assert.throws(
+    () => inject("kind: Service\n---\n- 1\n"),
+    /document 2, line 2: expected a Kubernetes object/,
+  );
   assert.throws(() => inject("a: &a [x]\nb: *c\n"), /document 1, line 1: Unresolved alias/);
 });
 
@@ -143,6 +147,100 @@ test("JSON goes in as well", () => {
   };
   const out = objects(inject(JSON.stringify(deployment, undefined, 2)))[0];
   assert.equal(out.spec.template.metadata, { annotations: { "linkerd.io/inject": "enabled" } });
+});
+
+test("no input does worse than a MeshError", () => {
+  const token = fc.oneof(
+    fc.constantFrom(
+      "---\n",
+      "kind: ",
+      "apiVersion: apps/v1\n",
+      "Deployment\n",
+      "spec:\n",
+      "  template:\n",
+      "    spec:\n",
+    ),
+    fc.constantFrom(
+      "containers: ",
+      "[",
+      "]",
+      "{",
+      "}",
+      "- ",
+      "&a ",
+      "*a ",
+      "<<: ",
+      "!!",
+      "|\n",
+      "? ",
+      ": ",
+      "\r\n",
+      "items:\n",
+      "List\n",
+    ),
+    fc.string({ maxLength: 6 }),
+  );
+  fc.assert(
+    fc.property(fc.array(token, { maxLength: 30 }), (tokens) => {
+      for (const options of [annotate, manual]) {
+        try {
+          inject(tokens.join(""), options);
+        } catch (error) {
+          if (!(error instanceof MeshError)) throw error;
+        }
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("a part of the wrong type is told by document and path", () => {
+  const broken = `apiVersion: v1\nkind: List\nitems:\n- ${WEB.replace("# the front end\n", "").replace("name: web\n          image", "name: 5\n          image").trimEnd().replaceAll("\n", "\n  ")}\n`;
+  assert.throws(
+    () => inject(`---\na: b\n---\n${broken}`),
+    /-: document 2: items\.0\.spec\.template\.spec\.containers\[0\]\.name: expected text, got 5/,
+  );
+});
+
+test("objects with parts of the wrong type are refused or passed, never mangled", () => {
+  const junk = fc.oneof(
+    fc.constant(null),
+    fc.integer(),
+    fc.string(),
+    fc.constant([]),
+    fc.constant([null]),
+    fc.constant({}),
+    fc.constant([{}]),
+    fc.constant([1]),
+  );
+  const pod = fc.record(
+    {
+      metadata: fc.oneof(junk, fc.record({ labels: junk, annotations: junk, name: junk })),
+      spec: fc.oneof(
+        junk,
+        fc.record({ containers: junk, initContainers: junk, volumes: junk, hostNetwork: junk }),
+      ),
+    },
+    { requiredKeys: [] },
+  );
+  const resource = fc.record({
+    apiVersion: fc.constant("apps/v1"),
+    kind: fc.constant("Deployment"),
+    metadata: fc.record({ name: junk }),
+    spec: fc.oneof(junk, fc.record({ template: fc.oneof(junk, pod) })),
+  });
+  fc.assert(
+    fc.property(resource, (object) => {
+      for (const options of [annotate, manual]) {
+        try {
+          inject(JSON.stringify(object), options);
+        } catch (error) {
+          if (!(error instanceof MeshError)) throw error;
+        }
+      }
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 const name = fc.stringMatching(/^[a-z][a-z0-9]{0,8}$/);
