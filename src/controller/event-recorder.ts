@@ -1,5 +1,7 @@
 // Writes Kubernetes Events about what a controller did, without ever holding it up.
 import type { KubeClient } from "../kube/client.ts";
+import { resourcePath } from "../kube/path.ts";
+import type { KubeObject } from "../kube/types.ts";
 import type { Logger } from "../log/logger.ts";
 import { errorMessage } from "../util/error.ts";
 
@@ -11,48 +13,69 @@ export interface InvolvedObject {
   readonly uid?: string | undefined;
 }
 
+export interface EventRecorderOptions {
+  /** Ask the API server for the uid of an object that comes without: `kubectl describe` finds its events by it. */
+  readonly findUid?: boolean;
+}
+
 /** Most events that wait for the API server; further ones are dropped. */
 const MAX_PENDING = 100;
+/** Kubernetes' bound on an event's text. */
+const MAX_MESSAGE = 1024;
+const TIMEOUT = 5_000;
 
 export class EventRecorder {
   readonly #client: KubeClient;
   readonly #component: string;
   readonly #log: Logger;
+  readonly #findUid: boolean;
   #pending = 0;
 
-  constructor(client: KubeClient, component: string, log: Logger) {
+  constructor(client: KubeClient, component: string, log: Logger, options: EventRecorderOptions = {}) {
     this.#client = client;
     this.#component = component;
     this.#log = log;
+    this.#findUid = options.findUid ?? false;
   }
 
   record(involved: InvolvedObject, type: "Normal" | "Warning", reason: string, message: string): void {
     if (this.#pending >= MAX_PENDING) return;
     this.#pending += 1;
+    this.#write(involved, type, reason, message)
+      .catch((error) => this.#log.debug("an event was not recorded", { reason, error: errorMessage(error) }))
+      .finally(() => {
+        this.#pending -= 1;
+      });
+  }
+
+  async #write(involved: InvolvedObject, type: string, reason: string, message: string): Promise<void> {
     const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    const uid = involved.uid ?? (this.#findUid ? await this.#uidOf(involved) : undefined);
     const event = {
       apiVersion: "v1",
       kind: "Event",
       metadata: { generateName: `${involved.name}.`.slice(0, 200), namespace: involved.namespace },
-      involvedObject: involved,
+      involvedObject: { ...involved, ...(uid ? { uid } : {}) },
       type,
       reason,
-      message,
+      message: message.slice(0, MAX_MESSAGE),
       source: { component: this.#component },
       reportingComponent: this.#component,
       firstTimestamp: now,
       lastTimestamp: now,
       count: 1,
     };
-    this.#client
-      .request(`/api/v1/namespaces/${involved.namespace}/events`, {
-        method: "POST",
-        body: event,
-        timeout: 5_000,
-      })
-      .catch((error) => this.#log.debug("an event was not recorded", { reason, error: errorMessage(error) }))
-      .finally(() => {
-        this.#pending -= 1;
-      });
+    const path = resourcePath({ apiVersion: "v1", resource: "events", namespace: involved.namespace });
+    await this.#client.request(path, { method: "POST", body: event, timeout: TIMEOUT });
+  }
+
+  /** Undefined when it cannot be had: an event without is better than none. */
+  async #uidOf(involved: InvolvedObject): Promise<string | undefined> {
+    try {
+      const found = (await this.#client.request(resourcePath(involved), { timeout: TIMEOUT })) as KubeObject;
+      return found.metadata.uid;
+    } catch {
+      return undefined;
+    }
   }
 }

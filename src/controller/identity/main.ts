@@ -2,16 +2,16 @@
 //
 // Environment besides runController's: MESH_ISSUER_DIR, MESH_ISSUER_SCHEME (linkerd.io/tls, kubernetes.io/tls),
 // MESH_TRUST_ROOTS_FILE, MESH_TRUST_DOMAIN, MESH_ISSUANCE_LIFETIME, MESH_CLOCK_SKEW_ALLOWANCE (durations).
-import { Certify } from "../../api/identity.ts";
-import { timestampOf } from "../../api/time.ts";
 import { notAfterOf } from "../../pki/index.ts";
+import { systemClock } from "../../util/clock.ts";
 import { parseDuration } from "../../util/duration.ts";
 import { errorMessage } from "../../util/error.ts";
 import { EventRecorder } from "../event-recorder.ts";
-import { GrpcError, GrpcServer, STATUS } from "../grpc-server.ts";
+import { GrpcServer } from "../grpc-server.ts";
 import { runController } from "../process.ts";
 import { watchFiles } from "../watched-file.ts";
-import { type CertifyPolicy, certify, type Issuer, readIssuer, serviceAccountOf } from "./certifier.ts";
+import { type CertifyPolicy, type Issuer, readIssuer } from "./certifier.ts";
+import { serveIdentity } from "./service.ts";
 import { reviewToken } from "./token-review.ts";
 
 const FILES: Readonly<Record<string, readonly [string, string]>> = {
@@ -33,7 +33,6 @@ export function main(): Promise<void> {
     const ttl = registry
       .gauge("issuer_cert_ttl_seconds", "How long the issuer certificate is still valid.")
       .labels();
-    const certified = registry.counter("identity_cert_issued_total", "Leaf certificates issued.").labels();
 
     let issuer: Issuer | undefined;
     const directory = env["MESH_ISSUER_DIR"] ?? "/var/run/linkerd/identity/issuer";
@@ -62,29 +61,14 @@ export function main(): Promise<void> {
     registry.onCollect(() => ttl.set(issuer ? (notAfterOf(issuer.certificate) - Date.now()) / 1000 : 0));
 
     const server = new GrpcServer({ log, registry });
-    server.unary(Certify, async (request) => {
-      if (request.token.length === 0) throw new GrpcError(STATUS.INVALID_ARGUMENT, "expected a token");
-      const user = serviceAccountOf(await reviewToken(client, request.token.toString("utf8")));
-      const leaf = certify(
-        { identity: request.identity, csr: request.certificateSigningRequest },
-        user,
-        issuer!,
-        policy,
-        Date.now(),
-      );
-      certified.inc();
-      events.record(
-        { apiVersion: "v1", kind: "ServiceAccount", name: user.serviceAccount, namespace: user.namespace },
-        "Normal",
-        "IssuedLeafCertificate",
-        `issued certificate for ${request.identity} until ${new Date(leaf.notAfter).toISOString()}`,
-      );
-      log.debug("certified", { identity: request.identity });
-      return {
-        leafCertificate: leaf.der,
-        intermediateCertificates: leaf.chain,
-        validUntil: timestampOf(leaf.notAfter),
-      };
+    serveIdentity(server, {
+      review: (token) => reviewToken(client, token),
+      issuer: () => issuer!,
+      policy,
+      events,
+      registry,
+      log,
+      clock: systemClock,
     });
     await server.listen(process.port);
     process.onStop(() => {

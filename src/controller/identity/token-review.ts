@@ -7,11 +7,22 @@ import { GrpcError, STATUS } from "../grpc-server.ts";
 export const AUDIENCE = "identity.l5d.io";
 
 interface TokenReview {
-  status?: { authenticated?: boolean; error?: string; audiences?: string[]; user?: { username?: string } };
+  status?: {
+    authenticated?: boolean;
+    error?: string;
+    audiences?: string[];
+    user?: { username?: string; uid?: string };
+  };
 }
 
-/** The user name of a valid token of our audience. @throws GrpcError Unauthenticated, or Unavailable without an answer */
-export async function reviewToken(client: KubeClient, token: string): Promise<string> {
+export interface ReviewedToken {
+  /** `system:serviceaccount:<ns>:<sa>` for a ServiceAccount. */
+  readonly username: string;
+  readonly uid: string | undefined;
+}
+
+/** The user of a valid token of our audience. @throws GrpcError Unauthenticated, or Unavailable without an answer */
+export async function reviewToken(client: KubeClient, token: string): Promise<ReviewedToken> {
   let review: TokenReview;
   try {
     review = (await client.request("/apis/authentication.k8s.io/v1/tokenreviews", {
@@ -37,5 +48,5 @@ export async function reviewToken(client: KubeClient, token: string): Promise<st
   if (!audiences?.includes(AUDIENCE)) {
     throw new GrpcError(STATUS.UNAUTHENTICATED, `the token is not for the audience ${AUDIENCE}`);
   }
-  return user.username;
+  return { username: user.username, uid: user.uid };
 }

@@ -41,8 +41,8 @@ export interface Decision {
 
 export interface AdmissionContext {
   readonly values: Values;
-  /** Annotations of a namespace, undefined while it is not known. */
-  namespaceAnnotations(name: string): Readonly<Record<string, string>> | undefined;
+  /** Of the request's namespace. */
+  readonly namespaceAnnotations: Readonly<Record<string, string>>;
 }
 
 /** A request that this webhook cannot read. */
@@ -60,8 +60,8 @@ export function parseReview(body: unknown): AdmissionRequest {
 
 /** Decides one request. Nothing is ever refused: what is not for us passes unchanged. */
 export function decideAdmission(request: AdmissionRequest, context: AdmissionContext): Decision {
-  const namespace = request.namespace ?? request.object?.metadata?.namespace ?? "";
-  const annotations = context.namespaceAnnotations(namespace) ?? {};
+  const namespace = request.namespace ?? "";
+  const annotations = context.namespaceAnnotations;
   const { object } = request;
   if (!object || request.operation !== "CREATE" || (request.kind?.group ?? "") !== "")
     return unchanged(request);

@@ -3,20 +3,19 @@
 // Environment besides runController's: MESH_CONFIG_FILE (the effective values, JSON), MESH_TRUST_ROOTS_FILE,
 // MESH_TLS_DIR (tls.crt and tls.key of the webhook).
 import { once } from "node:events";
+import { isNotFound } from "../../kube/error.ts";
+import { resourcePath } from "../../kube/path.ts";
 import type { Namespace } from "../../kube/types.ts";
 import { mergeTrees, readValues, type Values } from "../../manifests/values.ts";
-import { SKIP_TEXT } from "../../rules/injection.ts";
 import { errorMessage } from "../../util/error.ts";
 import { EventRecorder } from "../event-recorder.ts";
 import { runController } from "../process.ts";
 import { watchFiles } from "../watched-file.ts";
-import {
-  type AdmissionRequest,
-  type AdmissionResponse,
-  type Decision,
-  decideAdmission,
-} from "./admission.ts";
+import { createReview } from "./review.ts";
 import { createWebhookServer } from "./server.ts";
+
+/** Well below the webhook's own time limit, ms. */
+const NAMESPACE_TIMEOUT = 3_000;
 
 export function main(): Promise<void> {
   return runController("proxy-injector", { port: 8443, adminPort: 9995 }, async (process) => {
@@ -35,69 +34,34 @@ export function main(): Promise<void> {
     );
     const namespaces = process.reflect<Namespace>({
       path: "/api/v1/namespaces",
-      transform: ({ metadata: { name, resourceVersion, annotations } }) => ({
+      transform: ({ metadata: { name, uid, resourceVersion, annotations } }) => ({
         metadata: {
           name,
+          ...(uid ? { uid } : {}),
           ...(resourceVersion ? { resourceVersion } : {}),
           ...(annotations ? { annotations } : {}),
         },
       }),
     });
-    const events = new EventRecorder(client, "linkerd-proxy-injector", log);
-    const requests = registry.counter(
-      "proxy_inject_admission_requests_total",
-      "Pods that the webhook was asked about.",
-    );
-    const responses = registry.counter(
-      "proxy_inject_admission_responses_total",
-      "Answers about pods, with what was decided.",
-    );
-
-    const review = (request: AdmissionRequest): AdmissionResponse => {
-      const decision = decideAdmission(request, {
-        values: values!,
-        namespaceAnnotations: (name) => namespaces.get(undefined, name)?.metadata.annotations,
-      });
-      report(request, decision);
-      return decision.response;
+    // A pod may come right after its namespace, before our watch has told us of it.
+    const askFor = async (name: string) => {
+      const path = resourcePath({ apiVersion: "v1", resource: "namespaces", name });
+      try {
+        return (await client.request(path, { timeout: NAMESPACE_TIMEOUT })) as Namespace;
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
     };
-    const report = (request: AdmissionRequest, { verdict, owner, problems }: Decision) => {
-      if (!verdict) return;
-      const namespace = request.namespace ?? "";
-      const labels = { owner_kind: owner?.kind.toLowerCase() ?? "", namespace };
-      requests.labels(labels).inc();
-      responses
-        .labels({
-          ...labels,
-          skip: String(!verdict.inject),
-          skip_reason: verdict.reasons.join(","),
-          annotation_at: verdict.annotationAt,
-        })
-        .inc();
-      const subject = `${namespace}/${owner?.name ?? request.object?.metadata?.name ?? "pod"}`;
-      log.info(verdict.inject ? "injected" : "not injected", { subject, reason: verdict.reasons[0] });
-      for (const problem of problems) log.warn("a setting has no effect", { subject, problem });
-      if (request.dryRun || !owner || !OWNER_VERSIONS[owner.kind]) return;
-      // Nobody asked for a proxy: an event for every pod of the cluster would only be noise.
-      if (verdict.reasons[0] === "injection_enable_annotation_absent") return;
-      const involved = {
-        apiVersion: OWNER_VERSIONS[owner.kind]!,
-        kind: owner.kind,
-        name: owner.name,
-        namespace,
-      };
-      if (verdict.inject) events.record(involved, "Normal", "Injected", "Linkerd sidecar proxy injected");
-      else
-        events.record(
-          involved,
-          "Normal",
-          "InjectionSkipped",
-          `proxy not injected: ${SKIP_TEXT[verdict.reasons[0]!]}`,
-        );
-      for (const problem of problems) events.record(involved, "Warning", "InvalidSetting", problem);
-    };
-
-    const webhook = createWebhookServer(review);
+    const review = createReview({
+      values: () => values!,
+      annotationsOf: async (name) =>
+        (namespaces.get(undefined, name) ?? (await askFor(name)))?.metadata.annotations ?? {},
+      events: new EventRecorder(client, "linkerd-proxy-injector", log, { findUid: true }),
+      registry,
+      log,
+    });
+    const webhook = createWebhookServer(review, complain("a review failed"));
     const directory = env["MESH_TLS_DIR"] ?? "";
     const certificate = watchFiles(
       [`${directory}/tls.crt`, `${directory}/tls.key`],
@@ -115,14 +79,3 @@ export function main(): Promise<void> {
     });
   });
 }
-
-/** API versions of the kinds that own pods. */
-const OWNER_VERSIONS: Readonly<Record<string, string>> = {
-  Deployment: "apps/v1",
-  ReplicaSet: "apps/v1",
-  StatefulSet: "apps/v1",
-  DaemonSet: "apps/v1",
-  Job: "batch/v1",
-  CronJob: "batch/v1",
-  ReplicationController: "v1",
-};

@@ -5,6 +5,8 @@ import { AdmissionError, type AdmissionRequest, type AdmissionResponse, parseRev
 
 /** Kubernetes sends at most 3 MiB of object, old object and options together. */
 const MAX_BODY = 8 * 1024 * 1024;
+/** API servers keep a handful of connections; with the bound on bodies this bounds memory. */
+const MAX_CONNECTIONS = 64;
 
 export interface WebhookServer {
   readonly server: Server;
@@ -12,11 +14,19 @@ export interface WebhookServer {
   setCertificate(certificate: string, key: string): void;
 }
 
-/** @param review answers one request; what it throws becomes a 500, and the API server's failurePolicy decides. */
-export function createWebhookServer(review: (request: AdmissionRequest) => AdmissionResponse): WebhookServer {
+type Review = (request: AdmissionRequest) => Promise<AdmissionResponse>;
+
+/**
+ * @param review answers one request; when it rejects the answer is a 500, and the API server's failurePolicy decides
+ * @param failed is told why
+ */
+export function createWebhookServer(review: Review, failed: (error: unknown) => void): WebhookServer {
   const server = createServer({ minVersion: "TLSv1.2" }, (request, response) => {
-    void answer(request, response, review);
+    // A caller that is gone gets no answer; nothing else is left to tell it.
+    response.on("error", () => {});
+    void answer(request, response, review, failed);
   });
+  server.maxConnections = MAX_CONNECTIONS;
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   return {
@@ -28,7 +38,8 @@ export function createWebhookServer(review: (request: AdmissionRequest) => Admis
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  review: (request: AdmissionRequest) => AdmissionResponse,
+  review: Review,
+  failed: (error: unknown) => void,
 ): Promise<void> {
   const fail = (status: number, message: string) => {
     response.writeHead(status, { "content-type": "text/plain", connection: "close" });
@@ -38,13 +49,14 @@ async function answer(
   try {
     const body = await readBody(request);
     if (body === undefined) return fail(413, `expected at most ${MAX_BODY} bytes`);
-    const admission = review(parseReview(JSON.parse(body)));
+    const admission = await review(parseReview(JSON.parse(body)));
     response.setHeader("content-type", "application/json");
     response.end(
       JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response: admission }),
     );
   } catch (error) {
     const theirs = error instanceof AdmissionError || error instanceof SyntaxError;
+    if (!theirs) failed(error);
     fail(theirs ? 400 : 500, theirs ? error.message : "the review failed; see the injector's log");
   }
 }
