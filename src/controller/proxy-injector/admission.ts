@@ -114,8 +114,8 @@ function service(
   return { response: answer(request, operations, []), problems: [] };
 }
 
-/** Kubernetes shows at most this much of a warning. */
-const MAX_WARNING = 120;
+/** Longer warnings may be cut by the API server. */
+const MAX_WARNING = 256;
 
 function answer(
   request: AdmissionRequest,
