@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // Starts `kubectl mesh`. The version is answered here, before anything is loaded.
+import { existsSync } from "node:fs";
 import module from "node:module";
 import process from "node:process";
 
@@ -16,6 +17,11 @@ if (line === "version --client" || line === "version --client --short" || line =
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
-  const { main } = await import("../dist/entry/cli.js");
+  const cli = new URL("../dist/entry/cli.js", import.meta.url);
+  if (!existsSync(cli)) {
+    process.stderr.write("Error: kubectl-mesh is not built\n  → npm ci && npm run build\n");
+    process.exit(1);
+  }
+  const { main } = await import(cli.href);
   process.exit(await main(argv));
 }
