@@ -1,6 +1,6 @@
 // Builds dist/ with esbuild: one entry per command, one per process, shared chunks between commands; then
 // writes oclif.manifest.json. `tsx scripts/build.ts`.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BuildOptions, build } from "esbuild";
 import { packageRoot } from "../src/util/package-root.ts";
@@ -14,6 +14,9 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const REQUIRE_BANNER =
   'import { createRequire as __meshRequire } from "node:module"; const require = __meshRequire(import.meta.url);';
 
+/** Built here and then renamed, so that whoever runs from dist/ never finds it half there. */
+const NEXT = "dist.next";
+
 const shared: BuildOptions = {
   absWorkingDir: root,
   bundle: true,
@@ -25,7 +28,7 @@ const shared: BuildOptions = {
   sourcemap: "external",
   legalComments: "none",
   metafile: true,
-  outdir: "dist",
+  outdir: NEXT,
   outbase: "src",
   external: ["koffi"],
   banner: { js: REQUIRE_BANNER },
@@ -47,7 +50,7 @@ function sources(directory: string): string[] {
     .sort();
 }
 
-rmSync(join(root, "dist"), { recursive: true, force: true });
+rmSync(join(root, NEXT), { recursive: true, force: true });
 
 // Commands and the CLI's own entries share chunks. Processes do not: each is one file, so that a container reads
 // what it runs and no more.
@@ -70,19 +73,27 @@ const outputs: Record<string, { bytes: number; inputs: string[]; imports: string
 for (const { metafile } of builds) {
   for (const [file, output] of Object.entries(metafile!.outputs)) {
     if (file.endsWith(".map")) continue;
-    outputs[file] = {
+    outputs[file.replace(NEXT, "dist")] = {
       bytes: output.bytes,
       inputs: Object.keys(output.inputs),
-      imports: output.imports.filter((i) => i.kind === "import-statement" && !i.external).map((i) => i.path),
+      imports: output.imports
+        .filter((i) => i.kind === "import-statement" && !i.external)
+        .map((i) => i.path.replace(NEXT, "dist")),
     };
   }
 }
-writeFileSync(join(root, "dist/outputs.json"), JSON.stringify(outputs));
+writeFileSync(join(root, NEXT, "outputs.json"), JSON.stringify(outputs));
 writeFileSync(
-  join(root, "dist/THIRD-PARTY-NOTICES"),
+  join(root, NEXT, "THIRD-PARTY-NOTICES"),
   renderNotices(
     root,
     Object.values(outputs).flatMap((output) => output.inputs),
   ),
 );
 writeFileSync(join(root, "oclif.manifest.json"), await renderManifest());
+
+const old = join(root, "dist.old");
+rmSync(old, { recursive: true, force: true });
+if (existsSync(join(root, "dist"))) renameSync(join(root, "dist"), old);
+renameSync(join(root, NEXT), join(root, "dist"));
+rmSync(old, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 // Small records of the cluster's objects, as destination and policy index them: a cluster's Pods and Services whole
 // would cost ten times the memory.
-import { ownerOf } from "../inject/index.ts";
+import { ownerOf } from "../inject/workload.ts";
 import type { EndpointSlice, Namespace, Pod, Service } from "../kube/types.ts";
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
 
