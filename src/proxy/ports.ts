@@ -106,6 +106,10 @@ export interface OutboundConfig extends DataPathConfig {
   readonly profileTimeout: number;
   /** How long the first answer to a policy look-up is waited for. */
   readonly policyTimeout: number;
-  /** Ports of this proxy that must never be dialled as a destination of its own pod. */
+  /** This proxy's inbound port: never dialled as a destination in its own pod. */
   readonly inboundPort: number;
+  /** Addresses of this pod. */
+  readonly localIps: readonly string[];
+  /** Loopback as an original destination is a loop, and refused. Only tests on loopback say false. */
+  readonly refuseLoopback: boolean;
 }

@@ -55,7 +55,8 @@ export function compileAuthorization(server: MessageOf<typeof Server>): Authoriz
         trace?.add(describe(authorization), why === undefined, why ?? "network and identity match");
         if (why === undefined) return { allowed: true, labels: authorization.labels };
       }
-      if (compiled.length === 0) trace?.add("authorizations", false, "the server has none, so nobody is admitted");
+      if (compiled.length === 0)
+        trace?.add("authorizations", false, "the server has none, so nobody is admitted");
       return DENIED;
     },
   };
@@ -107,7 +108,8 @@ function mismatch(
       const { identity } = client;
       if (identity === undefined) return "the client has no mesh identity";
       const known =
-        authorization.names.has(identity) || authorization.suffixes.some((suffix) => identity.endsWith(suffix));
+        authorization.names.has(identity) ||
+        authorization.suffixes.some((suffix) => identity.endsWith(suffix));
       return known ? undefined : `${identity} is none of its clients`;
     }
     default:

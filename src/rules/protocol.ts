@@ -1,10 +1,11 @@
 // Which protocol a connection is taken for, and where outbound connections go: from what the control plane said
 // about a port or an address (reference/data-planes.md §1.4, §1.7).
-import { durationMs } from "../api/time.ts";
+
 import type { MessageOf } from "../api/codec.ts";
 import type { DestinationProfile, WeightedAddr } from "../api/destination.ts";
 import type { Server } from "../api/inbound.ts";
-import type { OutboundPolicy, HttpRoute, OpaqueRoute, Backend } from "../api/outbound.ts";
+import type { Backend, HttpRoute, OpaqueRoute, OutboundPolicy } from "../api/outbound.ts";
+import { durationMs } from "../api/time.ts";
 import type { Trace } from "./trace.ts";
 
 /**
@@ -79,9 +80,15 @@ export function outboundProtocol(
   const protocol = policy?.protocol;
   const fallback = fallbackTarget(profile, port, trace);
   const http =
-    httpTarget(protocol?.detect?.http1?.routes ?? protocol?.http1?.routes ?? protocol?.detect?.http2?.routes ?? protocol?.http2?.routes) ??
-    fallback;
-  const opaque = opaqueTarget(protocol?.detect?.opaque?.routes ?? protocol?.opaque?.routes) ?? (protocol?.opaque ? fallback : http);
+    httpTarget(
+      protocol?.detect?.http1?.routes ??
+        protocol?.http1?.routes ??
+        protocol?.detect?.http2?.routes ??
+        protocol?.http2?.routes,
+    ) ?? fallback;
+  const opaque =
+    opaqueTarget(protocol?.detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
+    (protocol?.opaque ? fallback : http);
   let mode: ProtocolMode = "detect";
   if (profile?.opaqueProtocol) {
     mode = "opaque";

@@ -3,7 +3,11 @@ import type { Socket } from "node:net";
 import type { Clock, Timer } from "../../util/clock.ts";
 
 /** What the first bytes decided; `undefined` when they did not, for the reason that `why` names. */
-export type Decided<T> = (verdict: T | undefined, bytes: Buffer, why: "decided" | "timeout" | "ended" | "limit") => void;
+export type Decided<T> = (
+  verdict: T | undefined,
+  bytes: Buffer,
+  why: "decided" | "timeout" | "ended" | "limit",
+) => void;
 
 export interface FirstBytesOptions<T> {
   readonly clock: Clock;
@@ -48,7 +52,9 @@ class FirstBytes<T> {
     this.#done = done;
     this.#bytes = options.bytes ?? NOTHING;
     this.#timer =
-      options.timeout > 0 ? options.clock.after(options.timeout, () => this.#finish(undefined, "timeout")) : undefined;
+      options.timeout > 0
+        ? options.clock.after(options.timeout, () => this.#finish(undefined, "timeout"))
+        : undefined;
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("close", this.#onClose);

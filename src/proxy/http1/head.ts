@@ -25,7 +25,7 @@ export const METHOD_TRACE = 8;
 /** Why a head is refused; keys of the error catalogue. */
 export type HeadError =
   | "request-line"
-  | "status-line"
+  | "bad-response"
   | "http-version"
   | "header-syntax"
   | "line-ending"
@@ -43,7 +43,16 @@ const COLON = 0x3a;
 const COMMA = 0x2c;
 
 /** What a Connection header may not take away: framing, addressing, and what is dealt with on its own. */
-const KEPT_NAMES = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "close", "keep-alive", ""];
+const KEPT_NAMES = [
+  "host",
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "upgrade",
+  "close",
+  "keep-alive",
+  "",
+];
 
 /** Classes of bytes: 1 = token character, 2 = may stand in a field value, 4 = may stand in a request target. */
 const CLASS = new Uint8Array(256);
@@ -187,9 +196,11 @@ export class Head {
     if (buf[i] !== SP || i === this.targetStart) return this.#invalid("request-line");
     this.targetEnd = i;
     i += 1;
-    if (limit - i < 10) return isPrefixOfVersion(buf, i, limit) ? this.#more(start, limit) : this.#badVersion(buf, i, limit);
+    if (limit - i < 10)
+      return isPrefixOfVersion(buf, i, limit) ? this.#more(start, limit) : this.#badVersion(buf, i, limit);
     if (!this.#readVersion(buf, i)) return this.#badVersion(buf, i, limit);
-    if (buf[i + 8] !== CR || buf[i + 9] !== LF) return this.#invalid(buf[i + 8] === LF || buf[i + 8] === CR ? "line-ending" : "http-version");
+    if (buf[i + 8] !== CR || buf[i + 9] !== LF)
+      return this.#invalid(buf[i + 8] === LF || buf[i + 8] === CR ? "line-ending" : "http-version");
     return this.#readFields(buf, i + 10, limit);
   }
 
@@ -197,22 +208,23 @@ export class Head {
   readResponse(buf: Uint8Array, start: number, limit: number): number {
     this.#reset(start, true);
     if (limit - start < 13) {
-      return isPrefixOfVersion(buf, start, limit) ? this.#more(start, limit) : this.#invalid("status-line");
+      return isPrefixOfVersion(buf, start, limit) ? this.#more(start, limit) : this.#invalid("bad-response");
     }
-    if (!this.#readVersion(buf, start) || buf[start + 8] !== SP) return this.#invalid("status-line");
+    if (!this.#readVersion(buf, start) || buf[start + 8] !== SP) return this.#invalid("bad-response");
     let status = 0;
     for (let at = start + 9; at < start + 12; at += 1) {
       const digit = buf[at]! - 0x30;
-      if (digit < 0 || digit > 9) return this.#invalid("status-line");
+      if (digit < 0 || digit > 9) return this.#invalid("bad-response");
       status = status * 10 + digit;
     }
-    if (status < 100) return this.#invalid("status-line");
+    if (status < 100) return this.#invalid("bad-response");
     this.status = status;
     let i = start + 12;
     // RFC 9112 §4: a space follows even when the reason is empty; many servers leave it out.
-    if (buf[i] !== SP && buf[i] !== CR) return this.#invalid("status-line");
+    if (buf[i] !== SP && buf[i] !== CR) return this.#invalid("bad-response");
     while (i < limit && (CLASS[buf[i]!]! & FIELD) !== 0) i += 1;
-    if (i + 1 >= limit) return i < limit && buf[i] !== CR ? this.#invalid("line-ending") : this.#more(start, limit);
+    if (i + 1 >= limit)
+      return i < limit && buf[i] !== CR ? this.#invalid("line-ending") : this.#more(start, limit);
     if (buf[i] !== CR || buf[i + 1] !== LF) return this.#invalid("line-ending");
     return this.#readFields(buf, i + 2, limit);
   }
@@ -279,7 +291,14 @@ export class Head {
   }
 
   /** Notes what a header line means to the proxy. False: the message is refused. */
-  #field(buf: Uint8Array, start: number, nameEnd: number, valueStart: number, valueEnd: number, lineEnd: number): boolean {
+  #field(
+    buf: Uint8Array,
+    start: number,
+    nameEnd: number,
+    valueStart: number,
+    valueEnd: number,
+    lineEnd: number,
+  ): boolean {
     // The length of the name tells nearly all headers apart from those that matter.
     switch (nameEnd - start) {
       case 4:
@@ -319,7 +338,8 @@ export class Head {
           const length = decimal(buf, valueStart, valueEnd);
           if (length < 0) return this.#refuse("content-length");
           // A server that repeats one and the same length is sloppy; a client that does is suspect.
-          if (this.contentLength >= 0 && (!this.#response || this.contentLength !== length)) return this.#refuse("ambiguous-length");
+          if (this.contentLength >= 0 && (!this.#response || this.contentLength !== length))
+            return this.#refuse("ambiguous-length");
           this.contentLength = length;
           return true;
         }
@@ -331,7 +351,8 @@ export class Head {
         }
         break;
       case 17:
-        if (same(buf, start, nameEnd, TRANSFER_ENCODING)) return this.#transferEncoding(buf, valueStart, valueEnd);
+        if (same(buf, start, nameEnd, TRANSFER_ENCODING))
+          return this.#transferEncoding(buf, valueStart, valueEnd);
         break;
       case 20:
         if (this.#response && same(buf, start, nameEnd, L5D_PROXY_CONNECTION)) {
@@ -342,7 +363,12 @@ export class Head {
         break;
     }
     // What the mesh tells itself is never taken from a caller.
-    if (!this.#response && nameEnd - start > 4 && (buf[start] === 0x6c || buf[start] === 0x4c) && startsWith(buf, start, L5D)) {
+    if (
+      !this.#response &&
+      nameEnd - start > 4 &&
+      (buf[start] === 0x6c || buf[start] === 0x4c) &&
+      startsWith(buf, start, L5D)
+    ) {
       this.#cut(start, lineEnd);
     }
     return true;
@@ -368,7 +394,8 @@ export class Head {
     if (!this.#response) return this.#refuse("transfer-encoding");
     // `gzip, chunked` is framed by chunks; anything that does not end in chunked, by the end of the connection.
     const last = end - CHUNKED.length;
-    if (last > start && startsWith(buf, last, CHUNKED) && (buf[last - 1] === COMMA || buf[last - 1] === SP)) this.chunked = true;
+    if (last > start && startsWith(buf, last, CHUNKED) && (buf[last - 1] === COMMA || buf[last - 1] === SP))
+      this.chunked = true;
     else this.otherEncoding = true;
     return true;
   }
@@ -401,10 +428,15 @@ export class Head {
       }
     }
     this.upgrade = this.#connectionToken && this.#upgradeEnd !== 0 && !this.#upgradeH2c;
-    if (this.#upgradeEnd !== 0 && !this.upgrade && this.status !== 426) this.#cut(this.#upgradeStart, this.#upgradeEnd);
+    if (this.#upgradeEnd !== 0 && !this.upgrade && this.status !== 426)
+      this.#cut(this.#upgradeStart, this.#upgradeEnd);
     if (this.#connectionNames) this.#cutConnectionNames(buf);
     // `Connection: keep-alive` and an agreed upgrade say what is so on the next hop too and may stay.
-    if (this.#connectionEnd !== 0 && !this.upgrade && (this.close || this.#connectionToken || this.#connectionNames)) {
+    if (
+      this.#connectionEnd !== 0 &&
+      !this.upgrade &&
+      (this.close || this.#connectionToken || this.#connectionNames)
+    ) {
       this.#cutNamed(buf, CONNECTION);
     }
     if (this.cutCount > 1) this.#sortCuts();
@@ -504,7 +536,11 @@ function methodOf(buf: Uint8Array, start: number, end: number): number {
       if (first === 0x50 && buf[start + 1] === 0x55 && buf[start + 2] === 0x54) return METHOD_PUT;
       return METHOD_OTHER;
     case 4:
-      return exact(buf, start, end, "HEAD") ? METHOD_HEAD : exact(buf, start, end, "POST") ? METHOD_POST : METHOD_OTHER;
+      return exact(buf, start, end, "HEAD")
+        ? METHOD_HEAD
+        : exact(buf, start, end, "POST")
+          ? METHOD_POST
+          : METHOD_OTHER;
     case 5:
       return exact(buf, start, end, "TRACE") ? METHOD_TRACE : METHOD_OTHER;
     case 6:
@@ -536,7 +572,8 @@ function startsHttp(buf: Uint8Array, start: number, limit: number): boolean {
 
 /** Whether `buf[start, limit)`, shorter than a version and its line end, can still become one. */
 function isPrefixOfVersion(buf: Uint8Array, start: number, limit: number): boolean {
-  for (let i = 0; i < VERSION.length && start + i < limit; i += 1) if (buf[start + i] !== VERSION[i]) return false;
+  for (let i = 0; i < VERSION.length && start + i < limit; i += 1)
+    if (buf[start + i] !== VERSION[i]) return false;
   if (start + 7 >= limit) return true;
   const minor = buf[start + 7];
   return minor === 0x30 || minor === 0x31;

@@ -2,9 +2,9 @@
 // shared by all dialled sockets: whoever is called with bytes uses or copies them before returning.
 import * as net from "node:net";
 import * as tls from "node:tls";
+import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode, errorMessage } from "../../util/error.ts";
-import type { PassportKey } from "../../rules/passport.ts";
 import type { IdentitySource } from "../ports.ts";
 
 const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
@@ -130,7 +130,8 @@ class Dialled {
       servername: target.serverName,
       minVersion: "TLSv1.3",
       rejectUnauthorized: true,
-      checkServerIdentity: (_name, certificate) => identityMismatch(target.identity, certificate.subjectaltname),
+      checkServerIdentity: (_name, certificate) =>
+        identityMismatch(target.identity, certificate.subjectaltname),
       ...(target.alpn ? { ALPNProtocols: [...target.alpn] } : {}),
       ...(session ? { session } : {}),
     });
@@ -162,11 +163,16 @@ class Dialled {
   #onError(error: Error): void {
     if (this.#error) return;
     if (error instanceof DialError) this.#error = error;
-    else if (this.#connected) this.#error = new DialError("upstream-closed", errorMessage(error), errorCode(error));
+    else if (this.#connected)
+      this.#error = new DialError("upstream-closed", errorMessage(error), errorCode(error));
     else {
       const inHandshake = this.#target.tls !== undefined && this.socket.remoteAddress !== undefined;
       const refused = /^E(CONN|HOST|NET|TIMED|PIPE|ADDR)/.test(errorCode(error) ?? "");
-      this.#error = new DialError(inHandshake && !refused ? "tls-handshake" : "connect", errorMessage(error), errorCode(error));
+      this.#error = new DialError(
+        inHandshake && !refused ? "tls-handshake" : "connect",
+        errorMessage(error),
+        errorCode(error),
+      );
     }
     // A ticket that the peer no longer takes must not fail twice.
     if (this.#target.tls && !this.#connected) this.#target.tls.session = undefined;
@@ -175,7 +181,10 @@ class Dialled {
   #onClose(): void {
     this.#options.clock.clear(this.#timer);
     if (!this.#connected && !this.#error) {
-      this.#error = new DialError(this.#target.tls ? "tls-handshake" : "connect", "the peer closed the connection");
+      this.#error = new DialError(
+        this.#target.tls ? "tls-handshake" : "connect",
+        "the peer closed the connection",
+      );
     }
     this.#handler.onClosed(this.#error);
   }

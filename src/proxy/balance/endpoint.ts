@@ -1,0 +1,181 @@
+// One endpoint: where it is, how loaded it is believed to be, whether it can be reached, and its unused connections.
+
+import { DEFAULT_RTT_MS, endpointLoad, nextEstimate } from "../../rules/endpoint-choice.ts";
+import { Backoff, type BackoffOptions } from "../../util/backoff.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
+import { ClientConnection, type ClientOwner } from "../http1/client-connection.ts";
+import { Http1Pool, type PoolOptions } from "../http1/pool.ts";
+import type { Http1Route, ServerConnection } from "../http1/server-connection.ts";
+import type { HttpSeries, TcpSeries } from "../telemetry/series.ts";
+import {
+  type DialError,
+  type DialHandler,
+  type DialOptions,
+  type DialTarget,
+  dial,
+} from "../transport/dial.ts";
+
+/** What all endpoints of one side share. */
+export interface Shared {
+  readonly clock: Clock;
+  readonly dial: DialOptions;
+  readonly pool: PoolOptions;
+  /** Of probes to endpoints that failed; undefined: they are not probed, the next request tries. */
+  readonly backoff: BackoffOptions | undefined;
+  /** Requests that wait for response headers. */
+  inFlight: number;
+}
+
+export interface EndpointOptions {
+  /** `ip:port` */
+  readonly key: string;
+  readonly target: DialTarget;
+  /** How opaque connections reach it, and what they begin with; as `target` when absent. */
+  readonly opaque?: { readonly target: DialTarget; readonly preface: Buffer } | undefined;
+  /** Resolved when first needed: most endpoints serve only one of the two. */
+  readonly http: () => HttpSeries;
+  readonly tcp: () => TcpSeries;
+  /** It became reachable or unreachable. */
+  readonly onReadyChange: (endpoint: Endpoint) => void;
+}
+
+export class Endpoint implements ClientOwner, Http1Route {
+  readonly key: string;
+  readonly target: DialTarget;
+  readonly opaque: EndpointOptions["opaque"];
+  readonly pool: Http1Pool;
+  ready = true;
+  /** When it last failed, ms; the first to have failed is the first to be tried again. */
+  failedAt = 0;
+  #pending = 0;
+  #estimate = DEFAULT_RTT_MS;
+  #estimatedAt: number;
+  readonly #shared: Shared;
+  readonly #options: EndpointOptions;
+  readonly #backoff: Backoff | undefined;
+  #http: HttpSeries | undefined;
+  #tcp: TcpSeries | undefined;
+  #probe: Timer | undefined;
+  #retired = false;
+
+  constructor(shared: Shared, options: EndpointOptions) {
+    this.#shared = shared;
+    this.#options = options;
+    this.key = options.key;
+    this.target = options.target;
+    this.opaque = options.opaque;
+    this.pool = new Http1Pool(shared.pool);
+    this.#backoff = shared.backoff && new Backoff(shared.backoff, shared.clock.random);
+    this.#estimatedAt = shared.clock.monotonic();
+  }
+
+  get series(): HttpSeries {
+    this.#http ??= this.#options.http();
+    return this.#http;
+  }
+
+  get tcp(): TcpSeries {
+    this.#tcp ??= this.#options.tcp();
+    return this.#tcp;
+  }
+
+  /** Cost of one more request. @param now monotonic, ms */
+  load(now: number): number {
+    return endpointLoad(nextEstimate(this.#estimate, now - this.#estimatedAt, 0), this.#pending);
+  }
+
+  /** Sends the exchange here: over an unused connection, unless one has just proved dead. */
+  serve(exchange: ServerConnection, route: Http1Route = this): void {
+    this.began();
+    const idle = exchange.attempts === 0 ? this.pool.take(exchange.startedAt) : undefined;
+    exchange.send(idle ?? new ClientConnection(this, this.target, this.#shared.dial, this.tcp), route);
+  }
+
+  /** Counts a request or forwarded connection in; each is counted out by `release` or `done`. */
+  began(): void {
+    this.#pending += 1;
+    this.#shared.inFlight += 1;
+  }
+
+  done(): void {
+    this.#pending -= 1;
+    this.#shared.inFlight -= 1;
+  }
+
+  measured(rtt: number, now: number): void {
+    this.#estimate = nextEstimate(this.#estimate, now - this.#estimatedAt, rtt);
+    this.#estimatedAt = now;
+    if (!this.ready) this.recovered();
+  }
+
+  release(client: ClientConnection, fit: boolean, now: number): void {
+    this.done();
+    if (fit) this.pool.put(client, now);
+  }
+
+  onGone(client: ClientConnection, error: DialError | undefined): void {
+    this.pool.remove(client);
+    if (error) this.noteFailure(error);
+  }
+
+  /** A connection could not be made: leave the choice at once, and come back when a probe connects. */
+  noteFailure(error: DialError): void {
+    if (this.#retired || error.key === "upstream-closed" || error.key === "no-certificate") return;
+    this.failedAt = this.#shared.clock.monotonic();
+    if (this.ready) {
+      this.ready = false;
+      this.#options.onReadyChange(this);
+    }
+    if (this.#backoff)
+      this.#probe ??= this.#shared.clock.after(this.#backoff.next(), () => this.#startProbe());
+  }
+
+  recovered(): void {
+    this.#shared.clock.clear(this.#probe);
+    this.#probe = undefined;
+    this.#backoff?.reset();
+    if (this.ready || this.#retired) return;
+    this.ready = true;
+    this.#options.onReadyChange(this);
+  }
+
+  #startProbe(): void {
+    this.#probe = undefined;
+    if (!this.#retired) new Probe(this, this.target, this.#shared.dial);
+  }
+
+  /** It is no longer named by discovery: what is in flight ends, nothing new begins. */
+  retire(): void {
+    this.#retired = true;
+    this.#shared.clock.clear(this.#probe);
+    this.#probe = undefined;
+    this.pool.close();
+  }
+}
+
+/** One connection made for no other reason than to learn that it can be. */
+class Probe implements DialHandler {
+  readonly #endpoint: Endpoint;
+  readonly #destroy: () => void;
+  #connected = false;
+
+  constructor(endpoint: Endpoint, target: DialTarget, options: DialOptions) {
+    this.#endpoint = endpoint;
+    const socket = dial(target, options, this);
+    this.#destroy = () => socket.destroy();
+  }
+
+  onConnected(): void {
+    this.#connected = true;
+    this.#destroy();
+    this.#endpoint.recovered();
+  }
+
+  onClosed(error: DialError | undefined): void {
+    if (!this.#connected && error) this.#endpoint.noteFailure(error);
+  }
+
+  onBytes(): void {}
+  onEnd(): void {}
+  onDrain(): void {}
+}

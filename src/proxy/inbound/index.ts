@@ -1,0 +1,397 @@
+// The inbound side: connections from other pods to this pod's application.
+//
+//   accept on 4143 → original port → policy → first bytes ┬ mesh TLS → terminate → first bytes ─┐
+//                                                         ├ HTTP/1 → requests, each authorized ←┤
+//                                                         └ else   → bytes, authorized once    ←┘
+// A connection to 4143 itself ("direct") comes from a peer's proxy and names its port in a transport header.
+import type { Socket } from "node:net";
+import {
+  decodeTransportHeader,
+  MAX_TRANSPORT_HEADER,
+  type TransportHeader,
+} from "../../api/transport-header.ts";
+import type { Logger } from "../../log/logger.ts";
+import type { Labels, Registry } from "../../metrics/registry.ts";
+import type { Client } from "../../rules/authorization.ts";
+import type { PassportKey } from "../../rules/passport.ts";
+import type { Clock } from "../../util/clock.ts";
+import type { Shared } from "../balance/endpoint.ts";
+import { HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
+import { readFirstBytes } from "../detect/first-bytes.ts";
+import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
+import { ServerConnection } from "../http1/server-connection.ts";
+import type { DataPath, Discovery, IdentitySource, InboundConfig, OriginalDestination } from "../ports.ts";
+import { ErrorLog } from "../telemetry/error-log.ts";
+import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
+import { Families, TcpSeries } from "../telemetry/series.ts";
+import { Acceptor, peerOf } from "../transport/acceptor.ts";
+import { TcpForward } from "../transport/forward.ts";
+import { terminateTls } from "../transport/terminate.ts";
+import { InboundHttp } from "./http.ts";
+import { type Guarded, PortPolicy } from "./port-policy.ts";
+
+export interface InboundOptions {
+  readonly config: InboundConfig;
+  readonly discovery: Discovery;
+  readonly identity: IdentitySource;
+  readonly originalDestination: OriginalDestination;
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface InboundPath extends DataPath {
+  /** Where it listens; for ports given as 0. */
+  readonly addresses: readonly { readonly address: string; readonly port: number }[];
+}
+
+export function createInbound(options: InboundOptions): InboundPath {
+  return new Inbound(options);
+}
+
+/** What is known of an accepted connection on its way. */
+interface Accepted {
+  /** As accepted from the kernel; what the acceptor knows it by. */
+  readonly raw: Socket;
+  /** To read and write: `raw`, or the TLS on it. */
+  readonly socket: Socket;
+  readonly ip: string;
+  readonly port: PortPolicy;
+  readonly client: Client;
+  readonly labels: Labels;
+}
+
+type PlainVerdict = Detected | "terminate" | "passthrough";
+
+const NOTHING = Buffer.alloc(0);
+
+class Inbound implements InboundPath {
+  readonly #options: InboundOptions;
+  readonly #acceptor: Acceptor;
+  readonly #families: Families;
+  readonly #errors: ErrorLog;
+  readonly #shared: Shared;
+  readonly #ports = new Map<number, PortPolicy>();
+
+  constructor(options: InboundOptions) {
+    const { config, clock, identity, registry, log } = options;
+    this.#options = options;
+    this.#families = new Families(registry, "inbound");
+    this.#errors = new ErrorLog(log, clock);
+    this.#shared = {
+      clock,
+      dial: { clock, identity, connectTimeout: config.connectTimeout, keepAlive: config.keepAlive },
+      pool: { clock, idleTimeout: config.poolIdleTimeout, maxIdle: config.poolMaxIdle },
+      backoff: undefined,
+      inFlight: 0,
+    };
+    this.#acceptor = new Acceptor({
+      listen: config.listen,
+      clock,
+      keepAlive: config.keepAlive,
+      drainGrace: config.drainGrace,
+      onConnection: (socket) => this.#accept(socket),
+    });
+  }
+
+  get addresses() {
+    return this.#acceptor.addresses;
+  }
+
+  listen(): Promise<void> {
+    return this.#acceptor.listen();
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    await this.#acceptor.drain(deadlineMs);
+    this.close();
+  }
+
+  close(): void {
+    this.#acceptor.close();
+    for (const port of this.#ports.values()) port.close();
+    this.#ports.clear();
+  }
+
+  connections(): number {
+    return this.#acceptor.connections();
+  }
+
+  #accept(raw: Socket): void {
+    const { originalDestination, config } = this.#options;
+    const own = raw.localPort!;
+    const original = originalDestination.of(raw) ?? { ip: localIp(raw), port: own };
+    if (config.ips.length > 0 && !config.ips.includes(original.ip)) {
+      this.#refuse(raw, "loop", original.port);
+    } else if (original.port === own) this.#acceptDirect(raw, original.ip);
+    else this.#withPort(raw, original.port, (port) => this.#acceptRedirected(raw, original.ip, port));
+  }
+
+  /** Looks the port's policy up, keeps it while `raw` lives, and waits for its first version. */
+  #withPort(raw: Socket, number: number, next: (port: PortPolicy) => void): void {
+    if (raw.destroyed) return;
+    let port = this.#ports.get(number);
+    if (!port) {
+      const { discovery, clock, config } = this.#options;
+      port = new PortPolicy(
+        number,
+        {
+          discovery,
+          families: this.#families,
+          shared: this.#shared,
+          clock,
+          detectTimeout: config.detectTimeout,
+          idleTimeout: config.discoveryIdleTimeout,
+        },
+        () => this.#ports.delete(number),
+      );
+      this.#ports.set(number, port);
+    }
+    const known = port;
+    known.use();
+    raw.once("close", () => known.unuse());
+    if (known.state) next(known);
+    else void known.ready.then(() => (raw.destroyed ? undefined : next(known)));
+  }
+
+  #acceptRedirected(raw: Socket, ip: string, port: PortPolicy): void {
+    const accepted = this.#plain(raw, ip, port, "no_tls_from_remote");
+    const protocol = port.state!.protocol;
+    if (protocol?.mode === "opaque") {
+      // Marked opaque: not even mesh TLS is looked for; peers' proxies come by the direct way.
+      this.#forward(this.#plain(raw, ip, port, "port_skipped"), NOTHING, false);
+      return;
+    }
+    const { clock, identity, config } = this.#options;
+    readFirstBytes<PlainVerdict>(
+      raw,
+      {
+        clock,
+        timeout: protocol?.timeout ?? config.detectTimeout,
+        limit: Math.max(HELLO_LIMIT, DETECT_LIMIT),
+        decide: (bytes) => {
+          const hello = readClientHello(bytes);
+          if (hello.kind === "hello") return hello.sni === identity.localName ? "terminate" : "passthrough";
+          return hello.kind === "more" ? undefined : detectHttp(bytes);
+        },
+      },
+      (verdict, bytes, why) => {
+        if (verdict === "terminate") this.#terminate(raw, bytes, ip, port);
+        else if (verdict === "passthrough") {
+          this.#forward({ ...accepted, labels: { tls: "opaque" } }, bytes, why === "ended");
+        } else this.#carry(accepted, verdict, bytes, why === "ended");
+      },
+    );
+  }
+
+  #plain(raw: Socket, ip: string, port: PortPolicy, reason: NoTlsReason): Accepted {
+    const client = { ip: peerOf(raw), tls: false };
+    return { raw, socket: raw, ip, port, client, labels: serverTlsLabels(false, undefined, reason) };
+  }
+
+  #terminate(raw: Socket, bytes: Buffer, ip: string, port: PortPolicy): void {
+    const { clock, identity, config } = this.#options;
+    if (!identity.current) {
+      this.#refuse(raw, "no-certificate", port.port);
+      return;
+    }
+    const peer = peerOf(raw);
+    terminateTls(raw, bytes, identity.current, clock, (error, terminated) => {
+      if (!terminated) {
+        this.#refuse(raw, "tls-handshake", port.port, error);
+        return;
+      }
+      const { socket, clientId, transportHeader } = terminated;
+      if (transportHeader) {
+        this.#readHeader(raw, socket, ip, peer, clientId);
+        return;
+      }
+      const client = { ip: peer, tls: true, identity: clientId };
+      const labels = serverTlsLabels(true, clientId, "disabled");
+      const accepted = { raw, socket, ip, port, client, labels };
+      const protocol = port.state!.protocol;
+      if (protocol?.mode === "tls") {
+        this.#forward(accepted, NOTHING, false);
+        return;
+      }
+      readFirstBytes<Detected>(
+        socket,
+        {
+          clock,
+          timeout: protocol?.timeout ?? config.detectTimeout,
+          limit: DETECT_LIMIT,
+          decide: detectHttp,
+        },
+        (verdict, first, why) => this.#carry(accepted, verdict, first, why === "ended"),
+      );
+    });
+  }
+
+  /** A peer's proxy dialled this port itself: mesh TLS, a client certificate and a transport header are due. */
+  #acceptDirect(raw: Socket, ip: string): void {
+    const { clock, identity, config } = this.#options;
+    const own = raw.localPort!;
+    readFirstBytes<boolean>(
+      raw,
+      {
+        clock,
+        timeout: config.detectTimeout,
+        limit: HELLO_LIMIT,
+        decide: (bytes) => {
+          const hello = readClientHello(bytes);
+          return hello.kind === "more"
+            ? undefined
+            : hello.kind === "hello" && hello.sni === identity.localName;
+        },
+      },
+      (terminate, bytes) => {
+        const { current } = identity;
+        if (!terminate || !current) {
+          this.#refuse(raw, terminate ? "no-certificate" : "direct-unauthenticated", own);
+          return;
+        }
+        const peer = peerOf(raw);
+        terminateTls(raw, bytes, current, clock, (error, terminated) => {
+          if (!terminated) this.#refuse(raw, "tls-handshake", own, error);
+          else if (!terminated.transportHeader)
+            this.#refuse(raw, "direct-unauthenticated", own, "no transport header");
+          else this.#readHeader(raw, terminated.socket, ip, peer, terminated.clientId);
+        });
+      },
+    );
+  }
+
+  #readHeader(raw: Socket, socket: Socket, ip: string, peer: string, clientId: string | undefined): void {
+    const { clock, config } = this.#options;
+    const own = raw.localPort!;
+    if (clientId === undefined) {
+      this.#refuse(raw, "direct-unauthenticated", own, "no client certificate");
+      return;
+    }
+    readFirstBytes<{ header: TransportHeader; size: number } | "invalid">(
+      socket,
+      { clock, timeout: config.detectTimeout, limit: 2 * MAX_TRANSPORT_HEADER, decide: headerOf },
+      (verdict, bytes, why) => {
+        if (!verdict || verdict === "invalid") {
+          this.#refuse(raw, "direct-unauthenticated", own, "no transport header");
+          return;
+        }
+        const { header, size } = verdict;
+        // A name asks for a gateway to another cluster, which this proxy is not.
+        if (header.name !== "" || header.port <= 0 || header.port > 65_535 || header.port === own) {
+          this.#refuse(raw, "no-route", own, `transport header for ${header.name || "port"} ${header.port}`);
+          return;
+        }
+        this.#withPort(raw, header.port, (port) => {
+          const client = { ip: peer, tls: true, identity: clientId };
+          const accepted = {
+            raw,
+            socket,
+            ip,
+            port,
+            client,
+            labels: serverTlsLabels(true, clientId, "disabled"),
+          };
+          const rest = bytes.subarray(size);
+          if (header.sessionProtocol?.http1) this.#carry(accepted, "http1", rest, why === "ended");
+          else this.#forward(accepted, rest, why === "ended");
+        });
+      },
+    );
+  }
+
+  #carry(accepted: Accepted, verdict: Detected | undefined, bytes: Buffer, ended: boolean): void {
+    const mode = accepted.port.state!.protocol?.mode;
+    const isHttp1 = verdict === "http1" || (mode === "http1" && verdict !== "http2" && bytes.length > 0);
+    // What looks like HTTP is answered as HTTP, also by a port whose policy says otherwise.
+    if (isHttp1 && mode !== "opaque" && mode !== "tls" && mode !== "http2") this.#http1(accepted, bytes);
+    else if (ended && bytes.length === 0) accepted.socket.end();
+    else this.#forward(accepted, bytes, ended);
+  }
+
+  #http1(accepted: Accepted, bytes: Buffer): void {
+    const { raw, socket, ip, port, client, labels } = accepted;
+    const { clock, config } = this.#options;
+    const service = new InboundHttp({
+      port,
+      ip,
+      client,
+      clientLabels: labels,
+      families: this.#families,
+      errors: this.#errors,
+      maxInFlight: () => this.#shared.inFlight >= config.maxInFlight,
+      isDraining: () => this.#acceptor.draining,
+    });
+    const connection = new ServerConnection(socket, service, {
+      clock,
+      tcp: this.#sourceSeries(accepted),
+      onClose: () => {},
+    });
+    this.#acceptor.carries(raw, connection);
+    connection.start(bytes);
+  }
+
+  #forward(accepted: Accepted, bytes: Buffer, ended: boolean): void {
+    const { raw, socket, ip, port, client } = accepted;
+    const state = port.state!;
+    const verdict = state.authorization.check(client);
+    const admitted = verdict.allowed && state.protocol !== undefined;
+    this.#families
+      .authz("tcp", admitted, {
+        direction: "inbound",
+        ...targetLabels(ip, port.port),
+        ...accepted.labels,
+        ...state.serverLabels,
+        ...prefixed("authz", verdict.labels),
+      })
+      .inc();
+    if (!admitted) {
+      this.#refuse(raw, state.protocol ? "unauthorized" : "invalid-policy", port.port, client.ip);
+      return;
+    }
+    const app = port.app(ip);
+    const guarded: Guarded = { client, destroy: () => forward.destroy() };
+    const forward = new TcpForward(socket, bytes, ended, {
+      tcp: this.#sourceSeries(accepted),
+      onConnectFailed: (_forward, error) => this.#refuse(raw, error.key, port.port, error.message),
+      onClose: () => {
+        port.unguard(guarded);
+        app.done();
+      },
+    });
+    port.guard(guarded);
+    app.began();
+    this.#acceptor.carries(raw, forward);
+    forward.connect(app.target, this.#shared.dial, app.tcp);
+  }
+
+  #sourceSeries({ ip, port, labels }: Accepted): TcpSeries {
+    return new TcpSeries(this.#families, {
+      direction: "inbound",
+      peer: "src",
+      ...targetLabels(ip, port.port),
+      ...labels,
+      ...port.state!.serverLabels,
+    });
+  }
+
+  /** Ends a connection that cannot be answered in a protocol of its own. */
+  #refuse(raw: Socket, key: PassportKey, port: number, detail?: string): void {
+    this.#families.tcpError(key, { target_port: port });
+    this.#errors.write(key, { direction: "inbound", client: peerOf(raw), target_port: port, detail });
+    raw.destroy();
+  }
+}
+
+function headerOf(bytes: Buffer): { header: TransportHeader; size: number } | "invalid" | undefined {
+  try {
+    return decodeTransportHeader(bytes);
+  } catch {
+    return "invalid";
+  }
+}
+
+function localIp(socket: Socket): string {
+  const address = socket.localAddress ?? "127.0.0.1";
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}

@@ -1,0 +1,159 @@
+// One inbound port: its policy as it stands, who is admitted by it, and the application's sockets behind it.
+
+import { addressKey } from "../../api/address.ts";
+import type { Labels } from "../../metrics/registry.ts";
+import {
+  type Authorization,
+  type Client,
+  compileAuthorization,
+  type Verdict,
+} from "../../rules/authorization.ts";
+import { type InboundProtocol, inboundProtocol } from "../../rules/protocol.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
+import { Endpoint, type Shared } from "../balance/endpoint.ts";
+import type { Discovery, Server, Watch } from "../ports.ts";
+import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
+import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
+
+/** One version of a port's policy, compiled. A new version is a new object. */
+export interface PolicyState {
+  /** undefined: the policy cannot be applied, and nothing passes. */
+  readonly protocol: InboundProtocol | undefined;
+  readonly authorization: Authorization;
+  readonly serverLabels: Labels;
+}
+
+/** A connection that must end when the policy no longer admits it. */
+export interface Guarded {
+  readonly client: Client;
+  destroy(): void;
+}
+
+export interface PortContext {
+  readonly discovery: Discovery;
+  readonly families: Families;
+  readonly shared: Shared;
+  readonly clock: Clock;
+  readonly detectTimeout: number;
+  readonly idleTimeout: number;
+}
+
+/** Most label sets remembered per port and version: clients come and go. */
+const SERIES_LIMIT = 1_000;
+
+export class PortPolicy {
+  readonly port: number;
+  state: PolicyState | undefined;
+  readonly #context: PortContext;
+  readonly #watch: Watch<Server>;
+  readonly #apps = new Map<string, Endpoint>();
+  readonly #guarded = new Set<Guarded>();
+  readonly #series = new Map<string, HttpSeries>();
+  readonly #onIdle: () => void;
+  #users = 0;
+  #idle: Timer | undefined;
+
+  constructor(port: number, context: PortContext, onIdle: () => void) {
+    this.port = port;
+    this.#context = context;
+    this.#onIdle = onIdle;
+    this.#watch = context.discovery.serverPolicy(port);
+    this.#watch.subscribe((server) => this.#update(server));
+    if (this.#watch.current) this.#update(this.#watch.current);
+  }
+
+  get ready(): Promise<void> {
+    return this.#watch.ready;
+  }
+
+  #update(server: Server): void {
+    const { detectTimeout } = this.#context;
+    this.state = {
+      protocol: inboundProtocol(server, detectTimeout),
+      authorization: compileAuthorization(server),
+      serverLabels: { ...prefixed("srv", server.labels), srv_port: this.port },
+    };
+    this.#series.clear();
+    for (const guarded of [...this.#guarded]) {
+      if (!this.state.authorization.check(guarded.client).allowed) guarded.destroy();
+    }
+  }
+
+  /** Counts a connection in; `unuse` counts it out, and the port is forgotten some time after its last. */
+  use(): void {
+    this.#users += 1;
+    this.#context.clock.clear(this.#idle);
+    this.#idle = undefined;
+  }
+
+  unuse(): void {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    this.#idle = this.#context.clock.after(this.#context.idleTimeout, () => {
+      this.close();
+      this.#onIdle();
+    });
+  }
+
+  close(): void {
+    this.#context.clock.clear(this.#idle);
+    this.#watch.close();
+    for (const app of this.#apps.values()) app.retire();
+    this.#apps.clear();
+  }
+
+  guard(guarded: Guarded): void {
+    this.#guarded.add(guarded);
+  }
+
+  unguard(guarded: Guarded): void {
+    this.#guarded.delete(guarded);
+  }
+
+  /** The application at the address that the client called. */
+  app(ip: string): Endpoint {
+    const key = addressKey(ip, this.port);
+    let app = this.#apps.get(key);
+    if (!app) {
+      const { families, shared } = this.#context;
+      const target = { ip, port: this.port, tls: undefined };
+      app = new Endpoint(shared, {
+        key,
+        target,
+        http: () => this.httpSeries(ip, {}, { allowed: true, labels: {} }),
+        tcp: () =>
+          new TcpSeries(families, {
+            direction: "inbound",
+            peer: "dst",
+            ...targetLabels(ip, this.port),
+            ...clientTlsLabels(undefined, "loopback"),
+          }),
+        onReadyChange: () => {},
+      });
+      this.#apps.set(key, app);
+    }
+    return app;
+  }
+
+  /** The counters of requests to `ip` from clients with these labels. */
+  httpSeries(ip: string, clientLabels: Labels, verdict: Verdict): HttpSeries {
+    const key = `${ip} ${clientLabels["client_id"]} ${clientLabels["tls"]} ${verdict.labels["name"]} ${verdict.labels["kind"]}`;
+    let series = this.#series.get(key);
+    if (!series) {
+      if (this.#series.size >= SERIES_LIMIT) this.#series.clear();
+      series = new HttpSeries(this.#context.families, {
+        direction: "inbound",
+        ...targetLabels(ip, this.port),
+        ...clientLabels,
+        ...this.state?.serverLabels,
+        ...ROUTE,
+        ...prefixed("authz", verdict.labels),
+      });
+      this.#series.set(key, series);
+    }
+    return series;
+  }
+}
+
+/** The only route there is so far. */
+const ROUTE: Labels = { route_group: "", route_kind: "default", route_name: "default" };

@@ -1,0 +1,148 @@
+// One original destination: what discovery says of it, how it is read, and the balancers that serve it. Made at the
+// first connection to the address, kept while any uses it, forgotten some time after.
+import { addressKey, addressOf, addressText } from "../../api/address.ts";
+import { type OutboundProtocol, outboundProtocol, type Target } from "../../rules/protocol.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
+import type { Balancer } from "../balance/balancer.ts";
+import type { DestinationProfile, Discovery, OutboundPolicy, Watch, WeightedAddr } from "../ports.ts";
+import { type BalancerContext, createBalancer, fixedEndpoint } from "./endpoints.ts";
+
+export interface DestinationOptions {
+  readonly ip: string;
+  readonly port: number;
+  readonly discovery: Discovery;
+  readonly clock: Clock;
+  readonly balancers: BalancerContext;
+  readonly profileTimeout: number;
+  readonly policyTimeout: number;
+  readonly detectTimeout: number;
+  readonly idleTimeout: number;
+  readonly onIdle: () => void;
+}
+
+export class Destination {
+  readonly ip: string;
+  readonly port: number;
+  /** undefined until both look-ups answered or their time ran out. */
+  protocol: OutboundProtocol | undefined;
+  readonly #options: DestinationOptions;
+  readonly #profile: Watch<DestinationProfile | null>;
+  readonly #policy: Watch<OutboundPolicy | null>;
+  /** By what they serve; normally one. */
+  readonly #balancers = new Map<string, Balancer>();
+  readonly #waiting: (() => void)[] = [];
+  readonly #timers: Timer[] = [];
+  #profileLate = false;
+  #policyLate = false;
+  #users = 0;
+  #idle: Timer | undefined;
+
+  constructor(options: DestinationOptions) {
+    const { ip, port, discovery, clock } = options;
+    this.ip = ip;
+    this.port = port;
+    this.#options = options;
+    this.#profile = discovery.profile(ip, port);
+    this.#policy = discovery.outboundPolicy(ip, port);
+    this.#profile.subscribe(() => this.#update());
+    this.#policy.subscribe(() => this.#update());
+    this.#update();
+    if (this.protocol) return;
+    this.#timers.push(
+      clock.after(options.profileTimeout, () => {
+        this.#profileLate = true;
+        this.#update();
+      }),
+      clock.after(options.policyTimeout, () => {
+        this.#policyLate = true;
+        this.#update();
+      }),
+    );
+  }
+
+  /** Calls `next` once the destination is known well enough, at once if it is. */
+  whenKnown(next: () => void): void {
+    if (this.protocol) next();
+    else this.#waiting.push(next);
+  }
+
+  #update(): void {
+    const profile = this.#profile.current;
+    const policy = this.#policy.current;
+    if ((profile === undefined && !this.#profileLate) || (policy === undefined && !this.#policyLate)) return;
+    this.protocol = outboundProtocol(profile ?? null, policy ?? null, this.port, this.#options.detectTimeout);
+    this.#dropUnused(this.protocol);
+    for (const timer of this.#timers.splice(0)) this.#options.clock.clear(timer);
+    for (const next of this.#waiting.splice(0)) next();
+  }
+
+  /** The balancer for HTTP requests, or for opaque connections, as discovery has it now. */
+  balancer(kind: "http" | "opaque"): Balancer {
+    const target = this.protocol![kind];
+    const key = targetKey(target);
+    let balancer = this.#balancers.get(key);
+    if (!balancer) {
+      balancer = this.#create(target);
+      this.#balancers.set(key, balancer);
+    }
+    return balancer;
+  }
+
+  #create(target: Target): Balancer {
+    const { discovery, balancers } = this.#options;
+    const { authority } = this.protocol!;
+    if (target.kind === "balance")
+      return createBalancer(discovery.endpoints(target.path), authority ?? target.path, balancers);
+    const address = target.kind === "endpoint" ? target.endpoint : bareAddress(this.ip, this.port);
+    const { ip, port } = addressText(address.addr) ?? { ip: this.ip, port: this.port };
+    const known = address.addr ? address : { ...address, addr: addressOf(ip, port) };
+    return createBalancer(fixedEndpoint(addressKey(ip, port), known), authority, balancers);
+  }
+
+  /** Balancers of backends that are no longer the destination's; what is in flight there ends in peace. */
+  #dropUnused(protocol: OutboundProtocol): void {
+    const wanted = new Set([targetKey(protocol.http), targetKey(protocol.opaque)]);
+    for (const [key, balancer] of this.#balancers) {
+      if (wanted.has(key)) continue;
+      this.#balancers.delete(key);
+      balancer.close();
+    }
+  }
+
+  use(): void {
+    this.#users += 1;
+    this.#options.clock.clear(this.#idle);
+    this.#idle = undefined;
+  }
+
+  unuse(): void {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    this.#idle = this.#options.clock.after(this.#options.idleTimeout, () => {
+      this.close();
+      this.#options.onIdle();
+    });
+  }
+
+  close(): void {
+    const { clock } = this.#options;
+    clock.clear(this.#idle);
+    for (const timer of this.#timers.splice(0)) clock.clear(timer);
+    this.#profile.close();
+    this.#policy.close();
+    for (const balancer of this.#balancers.values()) balancer.close();
+    this.#balancers.clear();
+  }
+}
+
+function targetKey(target: Target): string {
+  if (target.kind === "balance") return `path ${target.path}`;
+  if (target.kind === "original") return "original";
+  const { addr, tlsIdentity, protocolHint } = target.endpoint;
+  const { ip, port } = addressText(addr) ?? { ip: "", port: 0 };
+  return `endpoint ${JSON.stringify([ip, port, tlsIdentity, protocolHint])}`;
+}
+
+function bareAddress(ip: string, port: number): WeightedAddr {
+  return { addr: addressOf(ip, port), weight: 1, metricLabels: {} };
+}

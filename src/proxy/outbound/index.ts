@@ -1,0 +1,306 @@
+// The outbound side: connections of this pod's application to anywhere.
+//
+//   accept on 4140 → original destination → discovery → first bytes ┬ HTTP/1 → requests, each balanced
+//                                                                   └ else   → bytes, balanced once
+import type { Socket } from "node:net";
+import { addressKey } from "../../api/address.ts";
+import type { Logger } from "../../log/logger.ts";
+import type { Registry } from "../../metrics/registry.ts";
+import type { PassportKey } from "../../rules/passport.ts";
+import type { Clock } from "../../util/clock.ts";
+import { parseIp } from "../../util/ip.ts";
+import type { Balancer, Waiter } from "../balance/balancer.ts";
+import type { Endpoint, Shared } from "../balance/endpoint.ts";
+import { readFirstBytes } from "../detect/first-bytes.ts";
+import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
+import { ATTEMPT_LIMIT, ServerConnection } from "../http1/server-connection.ts";
+import type { DataPath, Discovery, IdentitySource, OriginalDestination, OutboundConfig } from "../ports.ts";
+import { ErrorLog } from "../telemetry/error-log.ts";
+import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
+import { Families, TcpSeries } from "../telemetry/series.ts";
+import { Acceptor } from "../transport/acceptor.ts";
+import type { DialError } from "../transport/dial.ts";
+import { TcpForward } from "../transport/forward.ts";
+import { Destination } from "./destination.ts";
+import type { BalancerContext } from "./endpoints.ts";
+import { OutboundHttp } from "./http.ts";
+
+export interface OutboundOptions {
+  readonly config: OutboundConfig;
+  readonly discovery: Discovery;
+  readonly identity: IdentitySource;
+  readonly originalDestination: OriginalDestination;
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface OutboundPath extends DataPath {
+  /** Where it listens; for ports given as 0. */
+  readonly addresses: readonly { readonly address: string; readonly port: number }[];
+}
+
+export function createOutbound(options: OutboundOptions): OutboundPath {
+  return new Outbound(options);
+}
+
+const NOTHING = Buffer.alloc(0);
+/** Requests that may wait for an endpoint, per destination. */
+const QUEUE_CAPACITY = 10_000;
+
+class Outbound implements OutboundPath {
+  readonly #options: OutboundOptions;
+  readonly #acceptor: Acceptor;
+  readonly #families: Families;
+  readonly #errors: ErrorLog;
+  readonly #shared: Shared;
+  readonly #balancers: BalancerContext;
+  readonly #destinations = new Map<string, Destination>();
+
+  constructor(options: OutboundOptions) {
+    const { config, clock, identity, registry, log } = options;
+    this.#options = options;
+    this.#families = new Families(registry, "outbound");
+    this.#errors = new ErrorLog(log, clock);
+    this.#shared = {
+      clock,
+      dial: { clock, identity, connectTimeout: config.connectTimeout, keepAlive: config.keepAlive },
+      pool: { clock, idleTimeout: config.poolIdleTimeout, maxIdle: config.poolMaxIdle },
+      backoff: config.connectBackoff,
+      inFlight: 0,
+    };
+    this.#balancers = {
+      families: this.#families,
+      shared: this.#shared,
+      failfastTimeout: config.failfastTimeout,
+      queueCapacity: QUEUE_CAPACITY,
+      isLocal: (ip) => config.localIps.includes(ip),
+    };
+    this.#acceptor = new Acceptor({
+      listen: config.listen,
+      clock,
+      keepAlive: config.keepAlive,
+      drainGrace: config.drainGrace,
+      onConnection: (socket) => this.#accept(socket),
+    });
+  }
+
+  get addresses() {
+    return this.#acceptor.addresses;
+  }
+
+  listen(): Promise<void> {
+    return this.#acceptor.listen();
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    await this.#acceptor.drain(deadlineMs);
+    this.close();
+  }
+
+  close(): void {
+    this.#acceptor.close();
+    for (const destination of this.#destinations.values()) destination.close();
+    this.#destinations.clear();
+  }
+
+  connections(): number {
+    return this.#acceptor.connections();
+  }
+
+  #accept(socket: Socket): void {
+    const original = this.#options.originalDestination.of(socket);
+    // Not redirected, or meant for this very port: dialling on would come back here.
+    if (!original || this.#isLoop(socket, original)) {
+      this.#refuse(socket, "loop", original ? addressKey(original.ip, original.port) : "not redirected");
+      return;
+    }
+    const destination = this.#destination(original.ip, original.port);
+    destination.use();
+    socket.once("close", () => destination.unuse());
+    destination.whenKnown(() => {
+      if (!socket.destroyed) this.#detect(socket, destination);
+    });
+  }
+
+  #isLoop(socket: Socket, { ip, port }: { ip: string; port: number }): boolean {
+    if (port === socket.localPort && ip === socket.localAddress) return true;
+    const { config } = this.#options;
+    if (port === config.inboundPort && config.localIps.includes(ip)) return true;
+    const { family, bits } = parseIp(ip);
+    return config.refuseLoopback && (family === 4 ? bits >> 24n === 127n || bits === 0n : bits <= 1n);
+  }
+
+  #destination(ip: string, port: number): Destination {
+    const key = addressKey(ip, port);
+    let destination = this.#destinations.get(key);
+    if (!destination) {
+      const { config, discovery, clock } = this.#options;
+      destination = new Destination({
+        ip,
+        port,
+        discovery,
+        clock,
+        balancers: this.#balancers,
+        profileTimeout: config.profileTimeout,
+        policyTimeout: config.policyTimeout,
+        detectTimeout: config.detectTimeout,
+        idleTimeout: config.discoveryIdleTimeout,
+        onIdle: () => this.#destinations.delete(key),
+      });
+      this.#destinations.set(key, destination);
+    }
+    return destination;
+  }
+
+  #detect(socket: Socket, destination: Destination): void {
+    const { mode, timeout } = destination.protocol!;
+    if (mode === "opaque" || mode === "tls") {
+      this.#forward(socket, destination, "opaque", NOTHING, false);
+      return;
+    }
+    readFirstBytes<Detected>(
+      socket,
+      { clock: this.#options.clock, timeout, limit: DETECT_LIMIT, decide: detectHttp },
+      (verdict, bytes, why) => {
+        const ended = why === "ended";
+        if (verdict === "http1" || (mode === "http1" && verdict === "opaque"))
+          this.#http1(socket, destination, bytes);
+        else if (ended && bytes.length === 0) socket.end();
+        // HTTP/2 takes HTTP's way as bytes: the peer's proxy then sees HTTP/2, not an opaque connection.
+        else this.#forward(socket, destination, verdict === "http2" ? "http" : "opaque", bytes, ended);
+      },
+    );
+  }
+
+  #http1(socket: Socket, destination: Destination, bytes: Buffer): void {
+    const { clock, config } = this.#options;
+    const service = new OutboundHttp({
+      destination,
+      families: this.#families,
+      errors: this.#errors,
+      overloaded: () => this.#shared.inFlight >= config.maxInFlight,
+      isDraining: () => this.#acceptor.draining,
+    });
+    const connection = new ServerConnection(socket, service, {
+      clock,
+      tcp: this.#sourceSeries(destination),
+      onClose: () => {},
+    });
+    this.#acceptor.carries(socket, connection);
+    connection.start(bytes);
+  }
+
+  #forward(
+    socket: Socket,
+    destination: Destination,
+    kind: "http" | "opaque",
+    bytes: Buffer,
+    ended: boolean,
+  ): void {
+    const attempt = new OpaqueAttempt(this.#shared, destination, kind, (key, detail) =>
+      this.#refuse(socket, key, detail),
+    );
+    const forward = new TcpForward(socket, bytes, ended, {
+      tcp: this.#sourceSeries(destination),
+      onConnectFailed: (_forward, error) => attempt.failed(error),
+      onClose: () => attempt.closed(),
+    });
+    this.#acceptor.carries(socket, forward);
+    attempt.begin(forward);
+  }
+
+  #sourceSeries(destination: Destination): TcpSeries {
+    return new TcpSeries(this.#families, {
+      direction: "outbound",
+      peer: "src",
+      authority: destination.protocol?.authority,
+      ...targetLabels(destination.ip, destination.port),
+      ...serverTlsLabels(false, undefined, "loopback"),
+    });
+  }
+
+  #refuse(socket: Socket, key: PassportKey, detail: string): void {
+    this.#families.tcpError(key);
+    this.#errors.write(key, { direction: "outbound", detail });
+    socket.destroy();
+  }
+}
+
+/** Finds an endpoint for one opaque connection, trying others while none was reached. */
+class OpaqueAttempt implements Waiter {
+  readonly #shared: Shared;
+  readonly #destination: Destination;
+  readonly #kind: "http" | "opaque";
+  readonly #refuse: (key: PassportKey, detail: string) => void;
+  #forward: TcpForward | undefined;
+  #endpoint: Endpoint | undefined;
+  #failure: DialError | undefined;
+  #waitingAt: Balancer | undefined;
+
+  constructor(
+    shared: Shared,
+    destination: Destination,
+    kind: "http" | "opaque",
+    refuse: (key: PassportKey, detail: string) => void,
+  ) {
+    this.#shared = shared;
+    this.#destination = destination;
+    this.#kind = kind;
+    this.#refuse = refuse;
+  }
+
+  begin(forward: TcpForward): void {
+    this.#forward = forward;
+    this.#try();
+  }
+
+  #try(): void {
+    const forward = this.#forward;
+    if (!forward) return;
+    const balancer = this.#destination.balancer(this.#kind);
+    const endpoint = balancer.pick();
+    if (!endpoint) {
+      const state = balancer.wait(this);
+      if (state === "waiting") this.#waitingAt = balancer;
+      else this.#refuse(state === "full" ? "load-shed" : "fail-fast", this.#name());
+      return;
+    }
+    if (this.#failure && forward.attempts >= Math.min(balancer.size, ATTEMPT_LIMIT)) {
+      this.#refuse(this.#failure.key, this.#failure.message);
+      return;
+    }
+    this.#endpoint = endpoint;
+    endpoint.began();
+    const opaque = this.#kind === "opaque" ? endpoint.opaque : undefined;
+    forward.connect(opaque?.target ?? endpoint.target, this.#shared.dial, endpoint.tcp, opaque?.preface);
+  }
+
+  failed(error: DialError): void {
+    this.#endpoint?.done();
+    this.#endpoint?.noteFailure(error);
+    this.#endpoint = undefined;
+    this.#failure = error;
+    this.#try();
+  }
+
+  closed(): void {
+    this.#forward = undefined;
+    this.#endpoint?.done();
+    this.#endpoint = undefined;
+    this.#waitingAt?.forget(this);
+  }
+
+  onEndpoints(): void {
+    this.#try();
+  }
+
+  onFailfast(): void {
+    this.#refuse("fail-fast", this.#name());
+  }
+
+  #name(): string {
+    const { ip, port, protocol } = this.#destination;
+    return protocol?.authority ?? `${ip}:${port}`;
+  }
+}

@@ -1,0 +1,178 @@
+// The metric series of the data path: found once per connection, endpoint or status, then only added to.
+// Names and labels are linkerd2-proxy's (reference/data-planes.md §1.22, reference/linkerd-interfaces.md §7.1).
+import {
+  type CounterSeries,
+  type Family,
+  type GaugeSeries,
+  type HistogramSeries,
+  LATENCY_BUCKETS_MS,
+  type Labels,
+  type Registry,
+} from "../../metrics/registry.ts";
+import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import { classifyResponse } from "../../rules/response-class.ts";
+
+export type Direction = "inbound" | "outbound";
+
+/** Counters of one kind of connection. */
+export class TcpSeries {
+  readonly open: CounterSeries;
+  readonly connections: GaugeSeries;
+  readonly read: CounterSeries;
+  readonly write: CounterSeries;
+  readonly #closed: Family<CounterSeries>;
+  readonly #labels: Labels;
+  #close: CounterSeries | undefined;
+
+  constructor(families: Families, labels: Labels) {
+    this.open = families.tcpOpen.labels(labels);
+    this.connections = families.tcpConnections.labels(labels);
+    this.read = families.tcpRead.labels(labels);
+    this.write = families.tcpWrite.labels(labels);
+    this.#closed = families.tcpClose;
+    this.#labels = labels;
+  }
+
+  opened(): void {
+    this.open.inc();
+    this.connections.inc();
+  }
+
+  /** @param errno system error that ended the connection, such as `ECONNRESET` */
+  closed(errno: string | undefined): void {
+    this.connections.dec();
+    if (errno !== undefined) this.#closed.labels({ ...this.#labels, errno }).inc();
+    else {
+      this.#close ??= this.#closed.labels({ ...this.#labels, errno: "" });
+      this.#close.inc();
+    }
+  }
+}
+
+interface StatusSeries {
+  readonly success: CounterSeries;
+  readonly failure: CounterSeries;
+  readonly latency: HistogramSeries;
+}
+
+/** Counters of the requests between one kind of client and one endpoint. */
+export class HttpSeries {
+  readonly requests: CounterSeries;
+  readonly #families: Families;
+  readonly #labels: Labels;
+  /** By status; sparse. */
+  readonly #statuses: (StatusSeries | undefined)[] = [];
+
+  constructor(families: Families, labels: Labels) {
+    this.#families = families;
+    this.#labels = labels;
+    this.requests = families.requests.labels(labels);
+  }
+
+  /** @param latency from the request's head to the response's end, ms */
+  ended(status: number, complete: boolean, latency: number): void {
+    const series = this.#statuses[status] ?? this.#status(status);
+    if (classifyResponse(status, complete) === "success") series.success.inc();
+    else series.failure.inc();
+    series.latency.observe(latency);
+  }
+
+  #status(status: number): StatusSeries {
+    const { responses, latency } = this.#families;
+    const labels = { ...this.#labels, status_code: status };
+    const made = {
+      success: lazily(responses, { ...labels, classification: "success" }),
+      failure: lazily(responses, { ...labels, classification: "failure" }),
+      latency: latency.labels(labels),
+    };
+    this.#statuses[status] = made;
+    return made;
+  }
+}
+
+/** A series that appears with its first event: most statuses are only ever a success or only ever a failure. */
+function lazily(family: Family<CounterSeries>, labels: Labels): CounterSeries {
+  let made: CounterSeries | undefined;
+  return {
+    inc(by) {
+      made ??= family.labels(labels);
+      made.inc(by);
+    },
+    get value() {
+      return made?.value ?? 0;
+    },
+  };
+}
+
+/** All families of one direction. */
+export class Families {
+  readonly direction: Direction;
+  readonly requests: Family<CounterSeries>;
+  readonly responses: Family<CounterSeries>;
+  readonly latency: Family<HistogramSeries>;
+  readonly tcpOpen: Family<CounterSeries>;
+  readonly tcpConnections: Family<GaugeSeries>;
+  readonly tcpClose: Family<CounterSeries>;
+  readonly tcpRead: Family<CounterSeries>;
+  readonly tcpWrite: Family<CounterSeries>;
+  readonly balancerEndpoints: Family<GaugeSeries>;
+  readonly #httpErrors: Family<CounterSeries>;
+  readonly #tcpErrors: Family<CounterSeries>;
+  readonly #authz: Readonly<
+    Record<"http_allow" | "http_deny" | "tcp_allow" | "tcp_deny", Family<CounterSeries>>
+  >;
+
+  constructor(registry: Registry, direction: Direction) {
+    this.direction = direction;
+    this.requests = registry.counter("request_total", "Total count of HTTP requests.");
+    this.responses = registry.counter("response_total", "Total count of HTTP responses.");
+    this.latency = registry.histogram(
+      "response_latency_ms",
+      "Elapsed times between a request's headers being received and its response stream completing, in milliseconds.",
+      LATENCY_BUCKETS_MS,
+    );
+    this.tcpOpen = registry.counter("tcp_open_total", "Total count of opened connections.");
+    this.tcpConnections = registry.gauge("tcp_open_connections", "Number of currently-open connections.");
+    this.tcpClose = registry.counter("tcp_close_total", "Total count of closed connections.");
+    this.tcpRead = registry.counter("tcp_read_bytes_total", "Total count of bytes read from peers.");
+    this.tcpWrite = registry.counter("tcp_write_bytes_total", "Total count of bytes written to peers.");
+    this.balancerEndpoints = registry.gauge(
+      "outbound_http_balancer_endpoints",
+      "The number of endpoints currently in a HTTP request balancer.",
+    );
+    this.#httpErrors = registry.counter(
+      `${direction}_http_errors_total`,
+      `The total number of ${direction} HTTP requests that could not be processed due to a proxy error.`,
+    );
+    this.#tcpErrors = registry.counter(
+      `${direction}_tcp_errors_total`,
+      `The total number of ${direction} TCP connections that could not be processed due to a proxy error.`,
+    );
+    const authz = (protocol: string, verdict: string) =>
+      registry.counter(
+        `inbound_${protocol}_authz_${verdict}_total`,
+        `The total number of inbound ${protocol.toUpperCase()} ${protocol === "http" ? "requests" : "connections"} that were ${verdict === "allow" ? "authorized" : "denied"}.`,
+      );
+    this.#authz = {
+      http_allow: authz("http", "allow"),
+      http_deny: authz("http", "deny"),
+      tcp_allow: authz("tcp", "allow"),
+      tcp_deny: authz("tcp", "deny"),
+    };
+  }
+
+  authz(protocol: "http" | "tcp", allowed: boolean, labels: Labels): CounterSeries {
+    return this.#authz[`${protocol}_${allowed ? "allow" : "deny"}`].labels(labels);
+  }
+
+  /** Errors are rare enough to be looked up each time. */
+  httpError(key: PassportKey, labels: Labels = {}): void {
+    const { code, metric } = PASSPORTS[key];
+    this.#httpErrors.labels({ ...labels, error: metric, code }).inc();
+  }
+
+  tcpError(key: PassportKey, labels: Labels = {}): void {
+    const { code, metric } = PASSPORTS[key];
+    this.#tcpErrors.labels({ ...labels, error: metric, code }).inc();
+  }
+}

@@ -1,0 +1,122 @@
+// Listens, and keeps track of what was accepted, so that a side can drain: a grace in which connections still come,
+// then no new ones, then an end for those that outlive the deadline.
+import * as net from "node:net";
+import type { Clock, Timer } from "../../util/clock.ts";
+import type { DataPath } from "../ports.ts";
+
+/** What a connection turned into; told when the side ends. */
+export interface Carried {
+  /** Leave as soon as nothing is in flight. */
+  closeWhenIdle(): void;
+  destroy(): void;
+}
+
+export interface AcceptorOptions {
+  readonly listen: readonly { readonly ip: string; readonly port: number }[];
+  readonly clock: Clock;
+  readonly keepAlive: number;
+  readonly drainGrace: number;
+  readonly onConnection: (socket: net.Socket) => void;
+}
+
+export class Acceptor implements DataPath {
+  readonly #options: AcceptorOptions;
+  readonly #servers: net.Server[] = [];
+  readonly #open = new Map<net.Socket, Carried | undefined>();
+  #draining = false;
+  #whenEmpty: (() => void) | undefined;
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options;
+  }
+
+  /** True from the moment draining was asked for. */
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** The addresses listened on. */
+  get addresses(): net.AddressInfo[] {
+    return this.#servers.map((server) => server.address() as net.AddressInfo);
+  }
+
+  async listen(): Promise<void> {
+    for (const { ip, port } of this.#options.listen) {
+      const { keepAlive } = this.#options;
+      const server = net.createServer({
+        allowHalfOpen: true,
+        noDelay: true,
+        pauseOnConnect: true,
+        ...(keepAlive > 0 ? { keepAlive: true, keepAliveInitialDelay: keepAlive } : {}),
+      });
+      server.on("connection", (socket) => this.#accepted(socket));
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen({ host: ip, port, backlog: 4_096 }, () => {
+          server.off("error", reject);
+          resolve();
+        });
+      });
+      // Running out of descriptors fails one accept; those that are open go on.
+      server.on("error", () => {});
+      this.#servers.push(server);
+    }
+  }
+
+  #accepted(socket: net.Socket): void {
+    this.#open.set(socket, undefined);
+    socket.once("close", () => {
+      this.#open.delete(socket);
+      if (this.#open.size === 0) this.#whenEmpty?.();
+    });
+    socket.on("error", ignore);
+    this.#options.onConnection(socket);
+  }
+
+  /** Says what the accepted socket carries now. */
+  carries(socket: net.Socket, carried: Carried): void {
+    if (this.#open.has(socket)) this.#open.set(socket, carried);
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    const { clock, drainGrace } = this.#options;
+    this.#draining = true;
+    let deadline: Timer | undefined;
+    await new Promise<void>((resolve) => {
+      deadline = clock.after(deadlineMs, resolve);
+      clock.after(Math.min(drainGrace, deadlineMs), () => {
+        for (const server of this.#servers) server.close();
+        this.#whenEmpty = resolve;
+        for (const [socket, carried] of this.#open) {
+          // Nothing was said yet: nothing is lost.
+          if (carried) carried.closeWhenIdle();
+          else socket.destroy();
+        }
+        if (this.#open.size === 0) resolve();
+      });
+    });
+    clock.clear(deadline);
+    this.close();
+  }
+
+  close(): void {
+    for (const server of this.#servers) server.close();
+    for (const [socket, carried] of this.#open) {
+      if (carried) carried.destroy();
+      else socket.destroy();
+    }
+  }
+
+  connections(): number {
+    return this.#open.size;
+  }
+}
+
+/** Errors end the socket, and its end is what is watched. */
+function ignore(): void {}
+
+/** The peer's address in its own family. */
+export function peerOf(socket: net.Socket): string {
+  const address = socket.remoteAddress ?? "0.0.0.0";
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}

@@ -1,0 +1,134 @@
+// Carries bytes between an accepted socket and a dialled one: half-closes are passed on, at most one socket
+// buffer is held each way, and a break of one side is a break of the other.
+import type { Socket } from "node:net";
+import { errorCode } from "../../util/error.ts";
+import type { TcpSeries } from "../telemetry/series.ts";
+import type { Carried } from "./acceptor.ts";
+import { type DialError, type DialHandler, type DialOptions, type DialTarget, dial } from "./dial.ts";
+
+export interface ForwardOptions {
+  readonly tcp: TcpSeries;
+  /** The upstream did not take the connection: call `connect` again with another, or `destroy`. */
+  readonly onConnectFailed: (forward: TcpForward, error: DialError) => void;
+  /** Both sides are gone; called once. */
+  readonly onClose: (forward: TcpForward) => void;
+}
+
+export class TcpForward implements DialHandler, Carried {
+  readonly #client: Socket;
+  readonly #options: ForwardOptions;
+  /** What goes to the upstream first. */
+  #first: Buffer;
+  #preface: Buffer | undefined;
+  #clientEnded: boolean;
+  #upstream: Socket | undefined;
+  #upstreamTcp: TcpSeries | undefined;
+  #connected = false;
+  #closed = false;
+  #errno: string | undefined;
+  /** Upstreams tried. */
+  attempts = 0;
+
+  /** @param client paused; read only once the upstream is there. `ended`: it has sent all it will. */
+  constructor(client: Socket, first: Buffer, ended: boolean, options: ForwardOptions) {
+    this.#client = client;
+    this.#first = first;
+    this.#clientEnded = ended;
+    this.#options = options;
+    options.tcp.opened();
+    options.tcp.read.inc(first.length);
+    client.on("data", (chunk: Buffer) => this.#onData(chunk));
+    client.on("end", () => {
+      this.#clientEnded = true;
+      if (this.#connected) this.#upstream!.end();
+    });
+    client.on("drain", () => this.#upstream?.resume());
+    client.on("error", (error) => {
+      this.#errno = errorCode(error);
+    });
+    client.once("close", () => this.#onClientClosed());
+  }
+
+  /** @param preface bytes to send before the client's own */
+  connect(target: DialTarget, options: DialOptions, tcp: TcpSeries, preface?: Buffer): void {
+    if (this.#closed) return;
+    this.attempts += 1;
+    this.#upstreamTcp = tcp;
+    this.#preface = preface;
+    this.#upstream = dial(target, options, this);
+  }
+
+  onConnected(): void {
+    if (this.#closed) return;
+    this.#connected = true;
+    const first = this.#preface ? Buffer.concat([this.#preface, this.#first]) : this.#first;
+    this.#preface = undefined;
+    this.#first = NOTHING;
+    this.#upstreamTcp!.opened();
+    if (first.length > 0) this.#write(first);
+    if (this.#clientEnded) this.#upstream!.end();
+    else if (!this.#upstream!.writableNeedDrain) this.#client.resume();
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#options.tcp.read.inc(chunk.length);
+    if (!this.#connected) {
+      this.#first = Buffer.concat([this.#first, chunk]);
+      this.#client.pause();
+    } else this.#write(chunk);
+  }
+
+  #write(bytes: Buffer): void {
+    this.#upstreamTcp!.write.inc(bytes.length);
+    if (!this.#upstream!.write(bytes)) this.#client.pause();
+  }
+
+  onBytes(size: number, buf: Buffer): void {
+    const bytes = Buffer.allocUnsafe(size);
+    buf.copy(bytes, 0, 0, size);
+    this.#upstreamTcp!.read.inc(size);
+    this.#options.tcp.write.inc(size);
+    if (!this.#client.write(bytes)) this.#upstream!.pause();
+  }
+
+  onDrain(): void {
+    this.#client.resume();
+  }
+
+  onEnd(): void {
+    if (this.#connected) this.#client.end();
+  }
+
+  onClosed(error: DialError | undefined): void {
+    const connected = this.#connected;
+    this.#connected = false;
+    this.#upstream = undefined;
+    if (connected) {
+      this.#upstreamTcp!.closed(error?.errno);
+      if (error === undefined) this.#client.destroySoon();
+      else if ("encrypted" in this.#client) this.#client.destroy();
+      else this.#client.resetAndDestroy();
+    } else if (!this.#closed) this.#options.onConnectFailed(this, error!);
+  }
+
+  #onClientClosed(): void {
+    this.#closed = true;
+    this.#options.tcp.closed(this.#errno);
+    if (this.#upstream) {
+      if (this.#errno !== undefined && this.#connected && !("encrypted" in this.#upstream))
+        this.#upstream.resetAndDestroy();
+      else this.#upstream.destroySoon();
+    }
+    this.#options.onClose(this);
+  }
+
+  /** Bytes have no idle moment: a forwarded connection lives until one of its ends, or the deadline. */
+  closeWhenIdle(): void {}
+
+  destroy(): void {
+    this.#client.destroy();
+    this.#upstream?.destroy();
+  }
+}
+
+const NOTHING = Buffer.alloc(0);

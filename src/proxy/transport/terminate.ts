@@ -1,0 +1,74 @@
+// Ends mesh TLS on accepted connections: TLS 1.3, the client's certificate asked for and its absence accepted,
+// since whether an identity is needed is for the policy to say (reference/data-planes.md §1.16).
+import type { Socket } from "node:net";
+import * as tls from "node:tls";
+import { TRANSPORT_PROTOCOL } from "../../api/transport-header.ts";
+import type { Clock } from "../../util/clock.ts";
+import { errorMessage } from "../../util/error.ts";
+import type { Credentials } from "../ports.ts";
+import { subjectAltNames } from "./dial.ts";
+
+const HANDSHAKE_TIMEOUT = 10_000;
+
+export interface Terminated {
+  readonly socket: tls.TLSSocket;
+  /** The client's identity; undefined when it presented no certificate, or one we do not trust. */
+  readonly clientId: string | undefined;
+  /** The peer speaks the transport header protocol. */
+  readonly transportHeader: boolean;
+}
+
+/** Calls `done` once, with the way on or with why there is none; the raw socket is destroyed in the latter case. */
+export function terminateTls(
+  raw: Socket,
+  first: Buffer,
+  credentials: Credentials,
+  clock: Clock,
+  done: (error: string | undefined, terminated: Terminated | undefined) => void,
+): void {
+  raw.pause();
+  if (first.length > 0) raw.unshift(first);
+  const socket = new tls.TLSSocket(raw, {
+    isServer: true,
+    secureContext: credentials.serverContext,
+    requestCert: true,
+    rejectUnauthorized: false,
+    ALPNProtocols: [TRANSPORT_PROTOCOL],
+  });
+  socket.allowHalfOpen = true;
+  let pending = true;
+  const settle = (error: string | undefined) => {
+    if (!pending) return;
+    pending = false;
+    clock.clear(timer);
+    if (error !== undefined) {
+      socket.destroy();
+      raw.destroy();
+      done(error, undefined);
+      return;
+    }
+    socket.pause();
+    done(undefined, {
+      socket,
+      clientId: clientIdentity(socket),
+      transportHeader: socket.alpnProtocol === TRANSPORT_PROTOCOL,
+    });
+  };
+  const timer = clock.after(HANDSHAKE_TIMEOUT, () => settle("handshake timed out"));
+  socket.once("secure", () => settle(undefined));
+  // Before the handshake is done, failures come under the one name, after it under the other.
+  socket.on("_tlsError", (error: Error) => settle(errorMessage(error)));
+  socket.on("error", (error) => settle(errorMessage(error)));
+  socket.once("close", () => settle("closed in the handshake"));
+}
+
+/**
+ * The first DNS or URI name of the client's certificate, when it verified against our anchors. Node asks the
+ * same of the handle in its own servers; without an answer there is no identity.
+ */
+function clientIdentity(socket: tls.TLSSocket): string | undefined {
+  const handle = (socket as unknown as { _handle?: { verifyError?: () => Error | null | undefined } })
+    ._handle;
+  if (!handle?.verifyError || handle.verifyError()) return undefined;
+  return subjectAltNames(socket.getPeerX509Certificate()?.subjectAltName)[0];
+}
