@@ -16,6 +16,7 @@ import { startScheduler } from "../scheduler/index.ts";
 import { openCredentials, writeDurably } from "./credentials.ts";
 import { renderKubeconfig } from "./kubeconfig.ts";
 import { prepareDevices } from "./node-files.ts";
+import { packageForContainers } from "./package-files.ts";
 import { readSettings } from "./settings.ts";
 
 /** Where the API server listens for pods. */
@@ -29,6 +30,8 @@ const POD_GRACE_MS = 3_000;
 
 /** Runs until SIGTERM. @throws MeshError when the machine lacks something. */
 export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
+  // What is made for containers must be open to their users, whatever the caller's habit is.
+  process.umask(0o022);
   const settings = readSettings(environment);
   const log = createLogger({ level: parseLevel(environment["MESH_SANDBOX_LOG"]) });
   const clock = systemClock;
@@ -60,7 +63,7 @@ export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
       plan,
       launcher: installLauncher(RUN),
       dev: devices,
-      packageRoot: packageRoot(),
+      packageRoot: packageForContainers(packageRoot(), join(RUN, "app")),
       nodeBinary: realpathSync(process.execPath),
       hidden: [settings.hostDirectory],
       clock,

@@ -138,15 +138,15 @@ export class Container implements ContainerView {
     } catch (error) {
       this.#startableAt = host.clock.monotonic() + START_RETRY_MS;
       if (this.state.kind === "terminated") this.last = this.state;
-      const [reason, event] =
+      const reason =
         error instanceof ConfigError
-          ? ["CreateContainerConfigError", "Failed"]
+          ? "CreateContainerConfigError"
           : error instanceof StartError
-            ? ["RunContainerError", "Failed"]
-            : ["CreateContainerError", "Failed"];
+            ? "RunContainerError"
+            : "CreateContainerError";
       const message = errorMessage(error);
-      this.state = { kind: "waiting", reason: reason!, message };
-      host.event("Warning", event!, `Error: ${message}`, this);
+      this.state = { kind: "waiting", reason, message };
+      host.event("Warning", "Failed", `Error: ${message}`, this);
     }
   }
 

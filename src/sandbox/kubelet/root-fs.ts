@@ -42,6 +42,9 @@ export interface RootOptions {
   readonly hidden: readonly string[];
 }
 
+/** Host directories that a program may expect to add to; rootless, their owner is nobody the container knows. */
+const WRITABLE = ["/var/cache", "/var/lib", "/var/log", "/var/tmp", "/usr/local"];
+
 /** A file has content of its own; a mount point only needs to exist. */
 type Place = "directory" | "mount point" | "file";
 
@@ -94,6 +97,9 @@ export class RootFs {
         mirrorMode(`/${entry.name}`, join(directory, "upper", entry.name));
       }
     }
+    for (const path of WRITABLE) {
+      if (this.#kinds.get(path.split("/")[1]!) === "overlay") this.#mirror(path);
+    }
     for (const path of this.#options.directories) this.#place(this.#resolve(path), "directory");
     for (const [path, content] of Object.entries(this.#options.files)) {
       writeFileSync(this.#place(this.#resolve(path), "file"), content);
@@ -115,12 +121,12 @@ export class RootFs {
     }
     for (const [target, source] of this.#binds) {
       lines.push(line(source, this.root + target, "none", "rbind,ro"));
-      for (const path of hidden) {
-        if (path.startsWith(`${source}/`)) {
-          const at = this.root + target + path.slice(source.length);
-          lines.push(line("tmpfs", at, "tmpfs", "ro,size=4k,mode=000"));
-        }
-      }
+    }
+    for (const path of hidden) {
+      const top = `/${path.split("/")[1]}`;
+      if (!this.#kinds.has(top.slice(1))) continue;
+      const at = this.#farmed.has(top) ? HOST_VIEW + path : path;
+      lines.push(line("tmpfs", this.root + at, "tmpfs", "ro,size=4k,mode=000"));
     }
     lines.push(line("proc", `${this.root}/proc`, "proc", "nosuid,nodev,noexec"));
     if (!privileged) {

@@ -7,7 +7,7 @@ import { errorMessage } from "../../util/error.ts";
 import type { Json, KubeObject } from "../cluster.ts";
 import { resolvConf } from "../network/index.ts";
 import type { Instance } from "./container.ts";
-import { ConfigError, expand } from "./environment.ts";
+import { expand } from "./environment.ts";
 import type { LogWriter } from "./log-file.ts";
 import { makePipes } from "./pipes.ts";
 import {
@@ -16,6 +16,7 @@ import {
   execArguments,
   exitOf,
   type Namespaces,
+  StartError,
   startContainer,
 } from "./process.ts";
 import { type Mount, RootFs } from "./root-fs.ts";
@@ -65,7 +66,7 @@ export interface LaunchedInstance extends Instance {
   readonly process: ContainerProcess;
 }
 
-/** @throws ConfigError, StartError */
+/** @throws ConfigError, StartError; anything else is a CreateContainerError */
 export async function launch(options: LaunchOptions): Promise<LaunchedInstance> {
   const { runtime, pod, container, podDirectory } = options;
   const mesh = isMeshImage(container.image ?? "");
@@ -132,6 +133,11 @@ export async function launch(options: LaunchOptions): Promise<LaunchedInstance> 
     stderr!.readable.destroy();
     root.remove();
     rmSync(scratch, { recursive: true, force: true });
+    if (error instanceof StartError && !mesh && /not found|no such file/.test(error.message)) {
+      throw new StartError(
+        `${error.message} (the sandbox does not pull image ${JSON.stringify(container.image)}, it runs commands of this machine)`,
+      );
+    }
     throw error;
   } finally {
     stdout!.closeWriter();
@@ -162,15 +168,15 @@ export async function launch(options: LaunchOptions): Promise<LaunchedInstance> 
   };
 }
 
-/** What the container runs. An image's own command is known only for ours. @throws ConfigError */
+/** What the container runs. An image's own command is known only for ours. */
 function commandOf(container: Json, environment: Record<string, string>, mesh: boolean): string[] {
   const resolve = (words: readonly string[]) =>
     words.map((word) => expand(word, (name) => environment[name]));
   const command = resolve(container.command ?? (mesh ? ["node"] : []));
   const given = container.args ?? (mesh && !container.command ? ["/app/bin/run.js", "--help"] : []);
   if (command.length === 0) {
-    throw new ConfigError(
-      `container ${JSON.stringify(container.name)} has no command: the sandbox does not pull image ${JSON.stringify(container.image)}, it runs commands of this machine; set command in the container`,
+    throw new Error(
+      `no command specified: the sandbox does not pull image ${JSON.stringify(container.image)}, it runs commands of this machine; set command in the container`,
     );
   }
   return [...command, ...resolve(given)];

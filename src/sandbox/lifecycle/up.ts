@@ -1,6 +1,16 @@
 // Starts a sandbox: makes the namespaces, hands over the listening socket and waits until the API server is ready.
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, fstatSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { errorCode, MeshError } from "../../util/error.ts";
@@ -167,7 +177,7 @@ function start(directory: string, socket: Server, port: number, nodes: number): 
       stdio: ["ignore", output, output, descriptor],
       env: {
         ...process.env,
-        ...settingsEnvironment({ hostDirectory: directory, port, nodes }),
+        ...settingsEnvironment({ hostDirectory: realpathSync(directory), port, nodes }),
         PATH: TOOL_PATH,
         // Options meant for the command must not reach the daemon.
         NODE_OPTIONS: "",
