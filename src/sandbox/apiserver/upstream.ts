@@ -2,6 +2,7 @@
 // cluster's network, so cluster IPs can be dialled.
 
 import { request as httpsRequest } from "node:https";
+import { isIP } from "node:net";
 import type { Json } from "../cluster.ts";
 import type { Store } from "../store/store.ts";
 
@@ -73,7 +74,7 @@ export function postJson(target: Target, body: Json, timeoutMs: number, maxBytes
       method: "POST",
       agent: false,
       ...(target.ca === undefined ? {} : { ca: target.ca }),
-      servername: target.servername,
+      ...(isIP(target.servername) ? {} : { servername: target.servername }),
       headers: {
         host: target.servername,
         "content-type": "application/json",

@@ -79,7 +79,7 @@ export class Writer {
     this.#newMetadata(def, namespace, next, now);
     const name = next.metadata.name;
     if (def.status) delete next.status;
-    def.defaults?.(next, now);
+    shielded(() => def.defaults?.(next, now));
     const request: AdmissionRequest = {
       operation: "CREATE",
       def,
@@ -92,9 +92,9 @@ export class Writer {
     };
     const key = keyOf(namespace, name);
     if (store.get(def.collection, key)) throw alreadyExists(def.group, def.resource, name);
-    await this.admission.mutate(request);
+    await this.#mutate(request);
     next = request.object as KubeObject;
-    def.defaults?.(next, now);
+    shielded(() => def.defaults?.(next, now));
     def.prune?.(next);
     this.#check(def, next, undefined);
     await this.admission.validate(request);
@@ -153,7 +153,7 @@ export class Writer {
     const now = this.registry.clock.now();
     let next = merged(def, current, this.#decoded(def, given), options.subresource);
     this.#keptMetadata(def, namespace, name, current, next);
-    def.defaults?.(next, now);
+    shielded(() => def.defaults?.(next, now));
     if (def.collection === "/services") this.#addresses.keep(next, current);
     const request: AdmissionRequest = {
       operation: "UPDATE",
@@ -167,9 +167,9 @@ export class Writer {
       dryRun: options.dryRun ?? false,
       warnings: options.warnings ?? [],
     };
-    await this.admission.mutate(request);
+    await this.#mutate(request);
     next = request.object as KubeObject;
-    def.defaults?.(next, now);
+    shielded(() => def.defaults?.(next, now));
     def.prune?.(next);
     bumpGeneration(def, current, next);
     this.#check(def, next, current);
@@ -180,6 +180,16 @@ export class Writer {
     }
     if (next.metadata.managedFields?.length === 0) delete next.metadata.managedFields;
     return next;
+  }
+
+  async #mutate(request: AdmissionRequest): Promise<void> {
+    try {
+      await this.admission.mutate(request);
+    } catch (error) {
+      shielded(() => {
+        throw error;
+      });
+    }
   }
 
   #decoded(def: ResourceDef, object: Json): KubeObject {
@@ -297,9 +307,9 @@ export class Writer {
 }
 
 /** A manifest with a string where a list belongs must be a client error, whatever rule stumbles over it. */
-function shielded(validate: () => FieldError[]): FieldError[] {
+function shielded<T>(rule: () => T): T {
   try {
-    return validate();
+    return rule();
   } catch (error) {
     if (error instanceof ApiError) throw error;
     if (error instanceof TypeError) {
