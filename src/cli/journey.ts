@@ -94,9 +94,18 @@ export function run(
     child.on("close", (code, signal) => {
       if (code === 0) return resolve(stdout);
       const why = signal ? `was ended by ${signal}` : `ended with exit code ${code}`;
-      reject(new MeshError(`${shown} ${why}`, { hints: all.trim().split("\n").slice(-TAIL) }));
+      reject(failure(`${shown} ${why}`, all));
     });
   });
+}
+
+/** One of our own commands tells its error and hints in our way: they become this error's. */
+function failure(what: string, output: string): MeshError {
+  const lines = output.trim().split("\n");
+  const error = lines.findLastIndex((line) => line.startsWith("Error: "));
+  if (error < 0) return new MeshError(what, { hints: lines.slice(-TAIL) });
+  const hints = lines.slice(error + 1).map((line) => line.replace(/^\s*→ /, ""));
+  return new MeshError(lines[error]!.slice("Error: ".length), { hints: [...hints, `(${what})`] });
 }
 
 /** Runs one of our own commands, as a person would. */

@@ -34,6 +34,7 @@ export default class Demo extends PlainCommand<typeof Demo> {
       summary: "Image of the application in --manifest. Default: kubectl-mesh of this version.",
     }),
     ...sandboxDirFlag,
+    port: Flags.integer({ min: 1, max: 65_535, summary: "Port of the sandbox's API server on 127.0.0.1." }),
     yes: Flags.boolean({ char: "y", summary: "Install missing system tools without asking." }),
   };
 
@@ -51,14 +52,12 @@ export default class Demo extends PlainCommand<typeof Demo> {
       now: () => performance.now(),
     });
     const started = performance.now();
-    await journey.step(
-      "Start a cluster on this machine",
-      line("kubectl mesh sandbox up", sandbox),
-      async () => {
-        await runMesh(["sandbox", "up", ...sandbox]);
-        return "the sandbox is up";
-      },
-    );
+    const port = this.flags.port === undefined ? [] : ["--port", String(this.flags.port)];
+    const up = ["sandbox", "up", ...sandbox, ...port];
+    await journey.step("Start a cluster on this machine", line("kubectl mesh", up), async () => {
+      await runMesh(up);
+      return "the sandbox is up";
+    });
     const kubeconfig = (await runMesh(["sandbox", "kubeconfig", "--path", ...sandbox])).trim();
     const env = { KUBECONFIG: kubeconfig };
     const client = await connect(kubeconfig);

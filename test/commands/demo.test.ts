@@ -50,6 +50,13 @@ test("a program's output comes back; its failure is an error with the end of wha
   assert.instance(failed, MeshError);
   assert.is(failed.message, "the shell ended with exit code 3");
   assert.equal([...failed.hints].sort(), ["one", "two"]);
+  const ours = await run(
+    "sh",
+    ["-c", "echo data; printf 'Error: no\\n  → do this\\n' >&2; exit 1"],
+    "it",
+  ).catch((e) => e);
+  assert.is(ours.message, "no");
+  assert.equal(ours.hints, ["do this", "(it ended with exit code 1)"]);
   const absent = await run("/no/such/program", [], "it").catch((error) => error);
   assert.match(absent.message, "cannot run it");
   assert.is(await run("true", [], "true", { stdin: "x".repeat(1 << 20) }), "");
