@@ -14,6 +14,7 @@ import { trackUpdate } from "./apply/ownership.ts";
 import { signingKey, TokenAuthority } from "./auth/tokens.ts";
 import { SYSTEM } from "./auth/user.ts";
 import { bootstrap } from "./bootstrap.ts";
+import { cleanUpDefinitions } from "./crd/cleanup.ts";
 import { customResources } from "./crd/definitions.ts";
 import { Deleter } from "./deletion.ts";
 import { builtInKinds } from "./kinds/index.ts";
@@ -141,6 +142,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Local
     close: async () => journal?.close(),
   };
   await bootstrap(cluster);
+  cleanUpDefinitions(cluster);
   return cluster;
 }
 

@@ -2,8 +2,8 @@
 // (printPod in k8s.io/kubernetes/pkg/printers/internalversion/printers.go).
 
 import type { Json, KubeObject } from "../cluster.ts";
-import { age } from "./printers.ts";
 import type { Column } from "./resource.ts";
+import { age } from "./text-forms.ts";
 
 export const podColumns: readonly Column[] = [
   { name: "Name", type: "string", format: "name" },

@@ -40,6 +40,15 @@ test.after(async ({ api, hook }) => {
   await new Promise((resolve) => hook.close(resolve));
 });
 
+/** Waits for what must come to be. */
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!condition()) {
+    assert.ok(Date.now() < deadline, `not within 10 s: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
 const crd = {
   apiVersion: "apiextensions.k8s.io/v1",
   kind: "CustomResourceDefinition",
@@ -119,6 +128,21 @@ test("a custom kind is served at once: defaults, pruning, validation, versions, 
     headers: { "content-type": "application/strategic-merge-patch+json" },
   });
   assert.is(smp.status, 415);
+});
+
+test("a definition takes its objects with it, after their finalizers", async ({ api }) => {
+  const { cluster } = api;
+  const ref = { group: "example.com", resource: "widgets", namespace: "default", name: "held" };
+  await api.call("POST", WIDGETS, {
+    body: { metadata: { name: "held", finalizers: ["example.com/hold"] }, spec: { size: 1 } },
+  });
+  const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com";
+  await api.call("DELETE", path);
+  await until(() => cluster.get(ref)?.metadata.deletionTimestamp !== undefined);
+  assert.is((await api.call("GET", path)).status, 200);
+  await cluster.modify(ref, (held) => ({ ...held, metadata: { ...held.metadata, finalizers: [] } }));
+  await until(() => cluster.list("apiextensions.k8s.io", "customresourcedefinitions").length === 0);
+  assert.is((await api.call("GET", WIDGETS)).status, 404);
 });
 
 const configuration = (kind: string, port: number, ca: string, more: Json = {}) => ({

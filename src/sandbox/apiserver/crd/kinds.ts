@@ -2,8 +2,9 @@
 
 import type { Json, KubeObject } from "../../cluster.ts";
 import { dnsSubdomain } from "../kinds/names.ts";
-import { AGE, age, NAME } from "../printers.ts";
+import { AGE, NAME } from "../printers.ts";
 import { ALL_VERBS, type Column, collectionOf, type Printer, type ResourceDef } from "../resource.ts";
+import { age } from "../text-forms.ts";
 import { schemaTopology } from "../topology.ts";
 import { parseJsonPath, readJsonPath } from "./json-path.ts";
 import { applyDefaults, prune, schemaErrors } from "./schema.ts";

@@ -1,9 +1,9 @@
 // The scale subresource: autoscaling/v1 Scale over whatever fields a kind scales by.
 
 import type { Json, KubeObject } from "../../cluster.ts";
-import { selectorText } from "../printers.ts";
 import { at, type ResourceDef, setAt } from "../resource.ts";
 import { badRequest, conflict, invalid, invalidValue } from "../status.ts";
+import { selectorText } from "../text-forms.ts";
 
 export function scaleOf(def: ResourceDef, object: KubeObject): Json {
   const { specReplicas, statusReplicas, selector } = def.scale as NonNullable<ResourceDef["scale"]>;

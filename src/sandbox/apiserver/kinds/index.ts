@@ -13,12 +13,12 @@ import { builtInTopology } from "../topology.ts";
 import { eventFromStored, eventToStored } from "./events.ts";
 import { dnsLabel, dnsSubdomain, pathSegment } from "./names.ts";
 import { podDefaults } from "./pod-defaults.ts";
+import { podErrors } from "./pod-validation.ts";
 import {
   bindingErrors,
   cronJobErrors,
   dataErrors,
   jobErrors,
-  podErrors,
   roleErrors,
   serviceErrors,
   serviceName,
