@@ -43,7 +43,7 @@ export class GrpcError extends Error {
 
 /** One server stream, held by the producer of its messages. */
 export interface Sender<T> {
-  /** Queues a message. A subscriber that does not keep up is cut: it will ask again and get the full state. */
+  /** Queues a message; one that goes to many is encoded once and must not change. A subscriber that does not keep up is cut: it will ask again and get the full state. */
   send(message: Partially<T>): void;
   end(error?: GrpcError): void;
   readonly closed: boolean;
@@ -310,6 +310,16 @@ function refuse(stream: ServerHttp2Stream, code: number, message: string): void 
   );
 }
 
+const FRAMES = new WeakMap<object, Buffer>();
+
+function framed<R>(type: Message<R>, message: object): Buffer {
+  const known = FRAMES.get(message);
+  if (known) return known;
+  const made = frame(encode(type, message as Partially<R>));
+  FRAMES.set(message, made);
+  return made;
+}
+
 class StreamSender<R> implements Sender<R> {
   readonly #stream: ServerHttp2Stream;
   readonly #type: Message<R>;
@@ -340,7 +350,7 @@ class StreamSender<R> implements Sender<R> {
   send(message: Partially<R>): void {
     if (this.closed) return;
     this.#open();
-    this.#stream.write(frame(encode(this.#type, message)));
+    this.#stream.write(framed(this.#type, message as object));
     if (this.#stream.writableLength > this.#maxQueued) {
       this.#ended = true;
       this.code = STATUS.RESOURCE_EXHAUSTED;

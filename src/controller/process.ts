@@ -1,7 +1,7 @@
 // What every controller's process does the same way: environment, log, client, admin port, graceful end.
 import type { Server } from "node:http";
 import { KubeClient } from "../kube/client.ts";
-import { loadInCluster } from "../kube/config.ts";
+import { type ClusterConfig, loadInCluster } from "../kube/config.ts";
 import { Reflector, type ReflectorOptions } from "../kube/reflector.ts";
 import type { KubeObject } from "../kube/types.ts";
 import { createLogger, type Logger, parseLevel } from "../log/logger.ts";
@@ -45,9 +45,10 @@ export async function runController(
     level: parseLevel(env["MESH_LOG_LEVEL"]),
     format: env["MESH_LOG_FORMAT"] === "json" ? "json" : "plain",
   });
-  const config = loadInCluster();
+  const config = inCluster(name);
   const client = new KubeClient(config);
   const registry = new Registry();
+  observeProcess(registry);
   const conditions: (() => boolean)[] = [];
   const stops: (() => void | Promise<void>)[] = [];
   let ready = false;
@@ -97,4 +98,26 @@ export async function runController(
   }
   ready = true;
   log.info(`${name} is serving`, { version: VERSION });
+}
+
+function inCluster(name: string): ClusterConfig {
+  try {
+    return loadInCluster();
+  } catch (error) {
+    process.stderr.write(`${name}: ${errorMessage(error)}\n`);
+    process.exit(1);
+  }
+}
+
+/** The metrics of a process that every dashboard knows. */
+function observeProcess(registry: Registry): void {
+  const cpu = registry.counter("process_cpu_seconds_total", "CPU time used, user and system.").labels();
+  const memory = registry.gauge("process_resident_memory_bytes", "Resident memory.").labels();
+  const start = registry.gauge("process_start_time_seconds", "Start, since the epoch.").labels();
+  start.set(Math.round(Date.now() / 1000 - process.uptime()));
+  registry.onCollect(() => {
+    const { user, system } = process.cpuUsage();
+    cpu.inc((user + system) / 1e6 - cpu.value);
+    memory.set(process.memoryUsage.rss());
+  });
 }

@@ -50,6 +50,8 @@ class View {
   readonly listeners = new Set<Listener<EndpointChange>>();
   entries = new Map<string, Entry>();
   exists = false;
+  /** What a new listener is told; the same object for all until something changes, so that it is encoded once. */
+  snapshot: EndpointChange | undefined;
   constructor(query: EndpointQuery) {
     this.query = query;
   }
@@ -229,7 +231,13 @@ export class DestinationIndex {
     }
     view.listeners.add(listener);
     const { entries, exists } = view;
-    listener({ added: [...entries.values()].map((e) => e.address), removed: [], size: entries.size, exists });
+    view.snapshot ??= {
+      added: [...entries.values()].map((entry) => entry.address),
+      removed: [],
+      size: entries.size,
+      exists,
+    };
+    listener(view.snapshot);
     const watched = view;
     return () => {
       watched.listeners.delete(listener);
@@ -322,6 +330,7 @@ export class DestinationIndex {
     const changed = added.length > 0 || removed.length > 0 || exists !== view.exists;
     view.entries = fresh;
     view.exists = exists;
+    if (changed) view.snapshot = undefined;
     return changed ? { added, removed, size: fresh.size, exists } : undefined;
   }
 

@@ -6,7 +6,7 @@ import { Get, GetProfile, type Update } from "../../api/destination.ts";
 import { durationOf } from "../../api/time.ts";
 import { parseAuthority } from "../authority.ts";
 import { GrpcError, type GrpcServer, type Sender, STATUS } from "../grpc-server.ts";
-import type { DestinationIndex, Profile } from "./index.ts";
+import type { DestinationIndex, EndpointChange, Profile } from "./index.ts";
 
 type UpdateMessage = MessageOf<typeof Update>;
 type ProfileMessage = MessageOf<typeof DestinationProfile>;
@@ -17,6 +17,13 @@ const BATCH = 500;
 const RETRY_BUDGET = { retryRatio: 0.2, minRetriesPerSecond: 10, ttl: durationOf(10_000) };
 
 export function serveDestination(server: GrpcServer, index: DestinationIndex, clusterDomain: string): void {
+  const made = new WeakMap<EndpointChange, Partially<UpdateMessage>[]>();
+  /** All listeners of a change get the same messages, which the server then encodes once. */
+  const updatesOf = (change: EndpointChange, metricLabels: Record<string, string>) => {
+    const known = made.get(change) ?? updates(change, metricLabels);
+    made.set(change, known);
+    return known;
+  };
   server.stream(Get, ({ path }, sender) => {
     const target = parseAuthority(path, clusterDomain);
     if (target.kind === "ip")
@@ -28,24 +35,9 @@ export function serveDestination(server: GrpcServer, index: DestinationIndex, cl
         `Service ${namespace}/${service} is an ExternalName: it has no endpoints`,
       );
     }
-    let told = false;
-    const stop = index.watchEndpoints(
-      { namespace, service, port, hostname },
-      ({ added, removed, size, exists }) => {
-        for (let at = 0; at < removed.length; at += BATCH) {
-          const addrs = removed.slice(at, at + BATCH).map((address) => addressOf(address.ip, address.port));
-          sender.send({ remove: { addrs } });
-        }
-        for (let at = 0; at < added.length; at += BATCH) {
-          sender.send({
-            add: { addrs: added.slice(at, at + BATCH), metricLabels: { namespace, service } },
-          } as Partially<UpdateMessage>);
-        }
-        if (size === 0 && (!told || removed.length > 0 || added.length === 0))
-          sender.send({ noEndpoints: { exists } });
-        told = true;
-      },
-    );
+    const stop = index.watchEndpoints({ namespace, service, port, hostname }, (change) => {
+      for (const update of updatesOf(change, { namespace, service })) sender.send(update);
+    });
     sender.onClose(stop);
   });
 
@@ -82,4 +74,18 @@ export function serveDestination(server: GrpcServer, index: DestinationIndex, cl
     }
     sender.onClose(index.watchProfile(ip, target.port, (profile) => sender.send(profileOf(profile))));
   });
+}
+
+/** What is new before what is gone: a client whose endpoints are all replaced is never left without any. */
+function updates(change: EndpointChange, metricLabels: Record<string, string>): Partially<UpdateMessage>[] {
+  const { added, removed, size, exists } = change;
+  const out: Partially<UpdateMessage>[] = [];
+  for (let at = 0; at < added.length; at += BATCH)
+    out.push({ add: { addrs: added.slice(at, at + BATCH), metricLabels } } as Partially<UpdateMessage>);
+  for (let at = 0; at < removed.length; at += BATCH) {
+    const addrs = removed.slice(at, at + BATCH).map(({ ip, port }) => addressOf(ip, port));
+    out.push({ remove: { addrs } });
+  }
+  if (size === 0) out.push({ noEndpoints: { exists } });
+  return out;
 }
