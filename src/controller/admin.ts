@@ -11,6 +11,9 @@ export interface AdminOptions {
   readonly ready: () => boolean;
 }
 
+/** Kubelet and scrapers need a few; nobody needs more. */
+const MAX_CONNECTIONS = 256;
+
 /** Resolves once the port is open. */
 export function listenAdmin(options: AdminOptions): Promise<Server> {
   const server = createServer((request, response) => {
@@ -29,6 +32,7 @@ export function listenAdmin(options: AdminOptions): Promise<Server> {
       response.end();
     }
   });
+  server.maxConnections = MAX_CONNECTIONS;
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(options.port, options.host, () => resolve(server));

@@ -233,6 +233,8 @@ test("a profile follows an address: nobody's, a Service's, opaque, nobody's agai
     assert.is(none.fullyQualifiedName, "");
     assert.is(none.endpoint, undefined);
     assert.is(none.opaqueProtocol, false);
+    const database = client.call(GetProfile, { path: "192.0.2.1:3306" });
+    assert.is((await database.message(0)).opaqueProtocol, true);
     index.putService(service());
     const found = await call.message(1);
     assert.is(found.fullyQualifiedName, "web.emoji.svc.cluster.local");

@@ -379,7 +379,8 @@ export class DestinationIndex {
       ? this.#isOpaqueService(service, port)
       : pod
         ? isOpaqueAt(pod, port, this.#mesh)
-        : false;
+        : // A database outside the cluster speaks first like any other.
+          portSetHas(this.#mesh.defaultOpaquePorts, port);
     const text = JSON.stringify([service?.namespace, service?.name, endpoint && textOf(endpoint), opaque]);
     if (text === view.text) return false;
     view.text = text;
