@@ -161,8 +161,9 @@ export async function startPause(options: { hostname: string; network: boolean }
     [...flags, tool("sh"), "-c", script, "sh", options.hostname, tool("sleep")],
     { stdio: ["ignore", "ignore", "ignore", "pipe"] },
   );
+  const exited = exitOf(child);
   await started(child);
-  return wrap(child, child.pid!);
+  return wrap(child, child.pid!, exited);
 }
 
 /** Starts a container's first process. @throws StartError */
@@ -194,8 +195,10 @@ export async function startContainer(options: {
     stdio: [options.stdin ? "pipe" : "ignore", ...options.output, "pipe"],
     env: shellEnvironment(command.environment),
   });
+  // Listened for before anything is awaited: a short-lived process may end first, and its event comes once.
+  const exited = exitOf(child);
   await started(child);
-  return wrap(child, firstChild(child.pid!) ?? child.pid!);
+  return wrap(child, firstChild(child.pid!) ?? child.pid!, exited);
 }
 
 /** Arguments that run a command inside a running container, as `kubectl exec` does. */
@@ -250,8 +253,7 @@ function started(child: ChildProcess): Promise<void> {
   });
 }
 
-function wrap(child: ChildProcess, pid: number): ContainerProcess {
-  const exited = exitOf(child);
+function wrap(child: ChildProcess, pid: number, exited: Promise<Exit>): ContainerProcess {
   let alive = true;
   void exited.then(() => {
     alive = false;
