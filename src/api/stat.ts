@@ -54,6 +54,8 @@ export interface RequestStats {
 
 export interface TcpStats {
   readonly openConnections: number;
+  /** Share of the open connections that are mutual TLS, 0 to 1; 0 without any. */
+  readonly secured: number;
   /** Bytes a second. */
   readonly readRate: number;
   readonly writeRate: number;

@@ -96,6 +96,8 @@ function deployment(part: Part, namespace: string, image: string): DemoObject {
                       ...(ports.http
                         ? { httpGet: { path: "/healthz", port: ports.container } }
                         : { tcpSocket: { port: ports.container } }),
+                      // A probe before the server listens would be counted as a failed request.
+                      initialDelaySeconds: 1,
                       periodSeconds: 2,
                     },
                   }

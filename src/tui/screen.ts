@@ -26,7 +26,8 @@ export async function showFullScreen(
   process.once("exit", leave);
   for (const signal of ["SIGTERM", "SIGHUP"] as const) process.once(signal, end);
   try {
-    app = render(node, { stdout, exitOnCtrlC: true, incrementalRendering: true, maxFps: 15 });
+    // Not ink's incrementalRendering: in 6.8 each of its frames begins one line too low.
+    app = render(node, { stdout, exitOnCtrlC: true, maxFps: 15 });
     await app.waitUntilExit();
   } finally {
     leave();

@@ -41,6 +41,11 @@ const CELLS_WIDTH = CELLS.reduce((sum, cell) => sum + cell.width + 1, 0);
 const MESHED_WIDTH = 7;
 /** Edges of the selected row that are shown at most. */
 const MAX_EDGES = 6;
+const MIN_NAME = 12;
+const MAX_SPARK = 40;
+
+const nameOf = (row: StatRow, namespaces: boolean) => (namespaces ? rowKey(row) : row.name);
+const edgeName = (edge: EdgeRow) => `${edge.from.name} → ${edge.to.name}`;
 
 export function TopView({ state, columns, rows, title, namespaces }: TopViewProps) {
   const all = shownRows(state);
@@ -54,8 +59,12 @@ export function TopView({ state, columns, rows, title, namespaces }: TopViewProp
   );
   const first = Math.max(0, Math.min(at - Math.floor(room / 2), all.length - room));
   const shown = all.slice(first, first + room);
-  const spark = Math.max(0, Math.min(40, columns - 20 - MESHED_WIDTH - CELLS_WIDTH - 3));
-  const name = columns - 2 - MESHED_WIDTH - CELLS_WIDTH - (spark > 0 ? spark + 1 : 0);
+  const names = [...shown.map((row) => nameOf(row, namespaces)), ...edges.slice(0, edgeLines).map(edgeName)];
+  const longest = Math.max(MIN_NAME, ...names.map((text) => text.length));
+  // Names get what they need, then the sparkline what is left.
+  const free = columns - 2 - MESHED_WIDTH - CELLS_WIDTH;
+  const spark = Math.max(0, Math.min(MAX_SPARK, free - longest - 1));
+  const name = Math.max(0, Math.min(free, longest));
   return (
     <Box flexDirection="column" width={columns} height={rows}>
       <Title state={state} title={title} count={all.length} />
@@ -72,7 +81,7 @@ export function TopView({ state, columns, rows, title, namespaces }: TopViewProp
         <Row
           key={rowKey(row)}
           row={row}
-          name={namespaces ? rowKey(row) : row.name}
+          name={nameOf(row, namespaces)}
           nameWidth={name}
           selected={rowKey(row) === state.selected}
           spark={spark > 0 ? sparkline(state.history.get(rowKey(row)) ?? [], spark) : ""}
@@ -141,10 +150,10 @@ function Edges({ edges, state, width }: { edges: readonly EdgeRow[]; state: TopS
     <Box flexDirection="column">
       <Text bold wrap="truncate">{`  TRAFFIC OF ${state.selected?.split("/")[1] ?? ""}`}</Text>
       {edges.map((edge) => {
-        const secured = edge.requests ? edge.requests.secured === 1 : false;
+        const secured = (edge.requests ?? edge.tcp)?.secured === 1;
         return (
           <Text key={`${rowKey(edge.from)}>${rowKey(edge.to)}`} wrap="truncate">
-            {`  ${cut(`${edge.from.name} → ${edge.to.name}`, width)}${(secured ? "mTLS" : "").padStart(MESHED_WIDTH)}`}
+            {`  ${cut(edgeName(edge), width)}${(secured ? "mTLS" : "").padStart(MESHED_WIDTH)}`}
             <Numbers requests={edge.requests} tcp={edge.tcp} />
           </Text>
         );

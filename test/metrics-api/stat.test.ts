@@ -79,7 +79,7 @@ test("a workload shows what its own proxies saw inbound", () => {
   assert.is(first.requests?.secured, 0);
   assert.is(rounded(first.requests?.p50), 10);
   assert.is(rounded(first.requests?.p99), 19.8);
-  assert.equal(first.tcp, { openConnections: 3, readRate: 1_000, writeRate: 2_000 });
+  assert.equal(first.tcp, { openConnections: 3, secured: 0, readRate: 1_000, writeRate: 2_000 });
   assert.is(rounded(row(answer, "voting")?.requests?.successRate), 0.8);
   assert.is(row(answer, "voting")?.requests?.secured, 1);
 });

@@ -22,6 +22,10 @@ for (const [columns, rows] of [
     const start = number(first);
     // The picture moves by itself.
     await terminal.shows(new RegExp(`▸ web +\\S+ +\\S+ +(?!${start.toFixed(1)})`));
+    const moved = await terminal.screen();
+    assert.is(moved.split("kubectl mesh top  ").length, 2, `drawn over itself:\n${moved}`);
+    assert.not.match(moved, "waiting for the first numbers");
+    assert.match(moved.split("\n")[0]!, "kubectl mesh top");
     await terminal.press("Down");
     await terminal.shows("TRAFFIC OF voting");
     await terminal.press("s");

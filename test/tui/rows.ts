@@ -20,7 +20,7 @@ export function statRow(name: string, rps: number | null, successRate = 1): Stat
             p99: rps * 2,
             secured: 1,
           },
-    tcp: { openConnections: Math.round((rps ?? 3) / 3), readRate: 1, writeRate: 1 },
+    tcp: { openConnections: Math.round((rps ?? 3) / 3), secured: 1, readRate: 1, writeRate: 1 },
   };
 }
 

@@ -14,7 +14,7 @@ const web: StatRow = {
   namespace: "demo",
   pods: { meshed: 1, total: 2 },
   requests: { success: 90, failure: 10, successRate: 0.9, rps: 10, p50: 4.4, p95: 20, p99: 99.6, secured: 1 },
-  tcp: { openConnections: 3, readRate: 100, writeRate: 2048.25 },
+  tcp: { openConnections: 3, secured: 1, readRate: 100, writeRate: 2048.25 },
 };
 const idle: StatRow = {
   kind: "deployment",

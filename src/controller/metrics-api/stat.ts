@@ -202,7 +202,7 @@ function collect(
         addBuckets(series, slots, group.buckets);
         break;
       case "tcp_open_connections":
-        if (tcp && !target.gone) group.addOpen(series.ring[store.newest(target)]!);
+        if (tcp && !target.gone) group.addOpen(series.ring[store.newest(target)]!, labels);
         break;
       case "tcp_read_bytes_total":
         if (tcp && seconds > 0) group.addRead(sumSlots(series, slots) / seconds);
@@ -228,6 +228,7 @@ class Group {
   #rps = 0;
   #tcpSeen = false;
   #open = 0;
+  #openSecured = 0;
   #read = 0;
   #written = 0;
 
@@ -243,9 +244,10 @@ class Group {
     this.#rps += count / seconds;
   }
 
-  addOpen(count: number): void {
+  addOpen(count: number, labels: SeriesLabels): void {
     this.#tcpSeen = true;
     this.#open += count;
+    if (labels["tls"] === "true") this.#openSecured += count;
   }
 
   addRead(rate: number): void {
@@ -275,6 +277,11 @@ class Group {
 
   tcp(): TcpStats | null {
     if (!this.#tcpSeen) return null;
-    return { openConnections: this.#open, readRate: this.#read, writeRate: this.#written };
+    return {
+      openConnections: this.#open,
+      secured: this.#open === 0 ? 0 : this.#openSecured / this.#open,
+      readRate: this.#read,
+      writeRate: this.#written,
+    };
   }
 }
