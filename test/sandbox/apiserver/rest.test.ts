@@ -2,6 +2,7 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Json } from "../../../src/sandbox/cluster.ts";
 import { type Harness, startHarness } from "./harness.ts";
 
 const test = suite<{ api: Harness }>("api server");
@@ -66,6 +67,22 @@ test("objects of the wrong shape are client errors, not crashes", async ({ api }
     const { status } = await api.call("POST", DEPLOYMENTS, { body: { metadata: { name: "odd" }, spec } });
     assert.ok(status === 400 || status === 422, `${JSON.stringify(spec)}: ${status}`);
   }
+});
+
+test("fields that a kind does not have are an error when the client asks for strictness", async ({ api }) => {
+  const typo: Json = deployment("typo");
+  typo.spec.replica = 3;
+  typo.spec.template.spec.containers[0].envs = [];
+  typo.spec.template.spec.volumes = [{ name: "v", emptyDir: {} }];
+  const strict = await api.call("POST", `${DEPLOYMENTS}?fieldValidation=Strict`, { body: typo });
+  assert.is(strict.status, 400);
+  assert.match(
+    strict.body.message,
+    'strict decoding error: unknown field "spec.template.spec.containers[0].envs", unknown field "spec.replica"',
+  );
+  const warned = await api.call("POST", `${DEPLOYMENTS}?fieldValidation=Warn&dryRun=All`, { body: typo });
+  assert.is(warned.status, 201);
+  assert.match(String(warned.headers.warning), "spec.replica");
 });
 
 test("a watch replays what was missed and goes on, and says 410 when it cannot", async ({ api }) => {

@@ -3,23 +3,14 @@
 
 import { type Reader, readerOf, WIRE, WireError } from "../../../api/wire.ts";
 import type { Json } from "../../cluster.ts";
+import { INLINE, KIND_MESSAGES, MESSAGES } from "../kinds/messages.ts";
 import { microTimestamp, timestamp } from "../resource.ts";
 import { badRequest, unsupportedMedia } from "../status.ts";
-import { PROTOBUF_KINDS, PROTOBUF_MESSAGES } from "./protobuf-schema.ts";
 
 export const PROTOBUF = "application/vnd.kubernetes.protobuf";
 const MAGIC = Buffer.from("k8s\0");
 const MAX_DEPTH = 40;
 
-/** Structs that Go embeds: their fields stand directly in the parent's JSON. */
-const INLINE = new Set([
-  "volumeSource",
-  "handler",
-  "localObjectReference",
-  "ephemeralContainerCommon",
-  "persistentVolumeSource",
-  "ingressRuleValue",
-]);
 /** Pointers in Go, for which zero differs from absent. Other zeros are dropped, as Go's omitempty does. */
 const KEEPS_ZERO = new Set([
   "replicas",
@@ -75,7 +66,7 @@ function decodeEnvelope(bytes: Buffer): Json {
     else reader.skip(tag & 7, end);
   }
   const group = apiVersion.includes("/") ? apiVersion.split("/")[0] : "";
-  const name = kind === "DeleteOptions" ? kind : PROTOBUF_KINDS[`${group}/${kind}`];
+  const name = kind === "DeleteOptions" ? kind : KIND_MESSAGES[`${group}/${kind}`];
   if (!name) {
     throw unsupportedMedia(
       `${kind} in version ${JSON.stringify(apiVersion)} is only accepted as application/json or application/yaml`,
@@ -96,7 +87,7 @@ function planOf(message: string): Map<number, FieldPlan> {
   let plan = plans.get(message);
   if (!plan) {
     plan = new Map();
-    for (const field of (PROTOBUF_MESSAGES[message] as string).split("; ").filter(Boolean)) {
+    for (const field of (MESSAGES[message] as string).split("; ").filter(Boolean)) {
       const [number, name, type] = field.split(" ") as [string, string, string];
       plan.set(Number(number), { name, type: type.replace("*", ""), list: type.endsWith("*") });
     }

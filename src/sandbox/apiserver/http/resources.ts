@@ -3,6 +3,7 @@
 
 import type { DeleteOptions, Json, KubeObject } from "../../cluster.ts";
 import { applied } from "../apply/apply.ts";
+import { unknownFields } from "../kinds/known-fields.ts";
 import { jsonPatch, mergePatch } from "../patch/json-patch.ts";
 import { strategicMergePatch } from "../patch/strategic.ts";
 import { shown } from "../registry.ts";
@@ -50,7 +51,7 @@ export async function create(def: ResourceDef, exchange: Exchange): Promise<void
   if (def.namespaced && !namespace) {
     throw badRequest("an empty namespace may not be set during creation");
   }
-  unknownFields(def, exchange, body);
+  checkFields(def, exchange, body);
   const { writer } = exchange.serving.cluster;
   send(def, exchange, await writer.create(def, namespace, body, writeOptions(exchange)), 201);
 }
@@ -75,7 +76,7 @@ export async function update(def: ResourceDef, exchange: Exchange, subresource: 
     return;
   }
   expectKind(def, body);
-  if (!subresource) unknownFields(def, exchange, body);
+  if (!subresource) checkFields(def, exchange, body);
   if (body.metadata?.name === undefined) throw badRequest("name must be provided");
   const result = await writer.change(def, namespace, name, () => structuredClone(body), {
     ...options,
@@ -113,7 +114,7 @@ export async function patch(def: ResourceDef, exchange: Exchange, subresource: S
     name,
     (current) => {
       const next = expectKind(def, change(current));
-      unknownFields(def, exchange, next);
+      checkFields(def, exchange, next);
       // A patch that does not speak of the version is meant for whatever is there.
       if (next.metadata?.resourceVersion === current.metadata.resourceVersion)
         delete next.metadata.resourceVersion;
@@ -163,7 +164,7 @@ async function apply(
     throw badRequest("the applied object must name its apiVersion and kind");
   }
   expectKind(def, body);
-  unknownFields(def, exchange, body);
+  checkFields(def, exchange, body);
   body.metadata ??= {};
   if (body.metadata.name !== undefined && body.metadata.name !== name) {
     throw badRequest(
@@ -309,10 +310,11 @@ function expectKind(def: ResourceDef, body: Json): Json {
 }
 
 /** Fields that the kind does not know: an error or a warning, as the client asked with fieldValidation. */
-function unknownFields(def: ResourceDef, exchange: Exchange, body: Json): void {
+function checkFields(def: ResourceDef, exchange: Exchange, body: Json): void {
   const wanted = exchange.info.query.get("fieldValidation");
-  if (!def.prune || !wanted || wanted === "Ignore") return;
-  const dropped = def.prune(structuredClone(body)).map((path) => `unknown field ${JSON.stringify(path)}`);
+  if (!wanted || wanted === "Ignore") return;
+  const paths = def.prune ? def.prune(structuredClone(body)) : unknownFields(def.group, def.kind, body);
+  const dropped = paths.map((path) => `unknown field ${JSON.stringify(path)}`);
   if (dropped.length === 0) return;
   if (wanted === "Strict") {
     throw badRequest(

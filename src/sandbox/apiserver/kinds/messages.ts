@@ -1,9 +1,19 @@
-// The protobuf messages in which typed Go clients (kubectl create, kubectl auth can-i) send objects: field numbers from
-// k8s.io/api v0.32. A field is "NUMBER NAME TYPE", `*` marks lists, `map:TYPE` maps with string keys. Status and
-// managedFields are left out: no client creates with them.
+// The messages of the built-in kinds, with the protobuf field numbers of k8s.io/api v0.32: how typed Go clients send
+// objects (http/protobuf.ts), and which fields a kind knows (known-fields.ts). A field is "NUMBER NAME TYPE", `*` marks
+// lists, `map:TYPE` maps with string keys. Status and managedFields are left out.
+
+/** Structs that Go embeds: their fields stand directly in the parent's JSON. */
+export const INLINE: ReadonlySet<string> = new Set([
+  "volumeSource",
+  "handler",
+  "localObjectReference",
+  "ephemeralContainerCommon",
+  "persistentVolumeSource",
+  "ingressRuleValue",
+]);
 
 /** Message by `group/kind`. */
-export const PROTOBUF_KINDS: Readonly<Record<string, string>> = {
+export const KIND_MESSAGES: Readonly<Record<string, string>> = {
   "/Namespace": "Namespace",
   "/ConfigMap": "ConfigMap",
   "/Secret": "Secret",
@@ -39,7 +49,7 @@ export const PROTOBUF_KINDS: Readonly<Record<string, string>> = {
   "coordination.k8s.io/Lease": "Lease",
 };
 
-export const PROTOBUF_MESSAGES: Readonly<Record<string, string>> = {
+export const MESSAGES: Readonly<Record<string, string>> = {
   AWSElasticBlockStoreVolumeSource: "1 volumeID string; 2 fsType string; 3 partition int32; 4 readOnly bool",
   Affinity: "1 nodeAffinity NodeAffinity; 2 podAffinity PodAffinity; 3 podAntiAffinity PodAntiAffinity",
   AggregationRule: "1 clusterRoleSelectors LabelSelector*",
@@ -190,7 +200,7 @@ export const PROTOBUF_MESSAGES: Readonly<Record<string, string>> = {
     "1 minAvailable intstr; 2 selector LabelSelector; 3 maxUnavailable intstr; 4 unhealthyPodEvictionPolicy string",
   PodFailurePolicy: "1 rules PodFailurePolicyRule*",
   PodFailurePolicyOnExitCodesRequirement: "1 containerName string; 2 operator string; 3 values int32*",
-  PodFailurePolicyOnPodConditionsPattern: "1 type string",
+  PodFailurePolicyOnPodConditionsPattern: "1 type string; 2 status string",
   PodFailurePolicyRule:
     "1 action string; 2 onExitCodes PodFailurePolicyOnExitCodesRequirement; 3 onPodConditions PodFailurePolicyOnPodConditionsPattern*",
   PodOS: "1 name string",
