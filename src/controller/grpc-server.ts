@@ -55,7 +55,7 @@ export interface GrpcServerOptions {
   readonly registry: Registry;
   /** A request message above this is refused, bytes. Default 64 KiB. */
   readonly maxRequest?: number;
-  /** A stream whose unsent messages exceed this is cut, bytes. Default 4 MiB. */
+  /** A stream whose unsent messages exceed this is cut, bytes. Default 32 MiB: 100,000 endpoints told at once. */
   readonly maxQueued?: number;
   /** Streams of one connection. Default 10,000: a proxy multiplexes all its look-ups. */
   readonly maxStreams?: number;
@@ -84,7 +84,7 @@ export class GrpcServer {
   constructor(options: GrpcServerOptions) {
     this.#options = {
       maxRequest: 64 * 1024,
-      maxQueued: 4 * 1024 * 1024,
+      maxQueued: 32 * 1024 * 1024,
       maxStreams: 10_000,
       maxConnections: 20_000,
       ...options,
