@@ -76,6 +76,8 @@ class Dialled {
   readonly #options: DialOptions;
   readonly #handler: DialHandler;
   #timer: Timer | undefined;
+  /** TCP is there; with TLS the handshake may still fail. */
+  #reached = false;
   #connected = false;
   #error: DialError | undefined;
 
@@ -143,6 +145,7 @@ class Dialled {
   }
 
   #onConnect(): void {
+    this.#reached = true;
     this.#options.clock.clear(this.#timer);
     if (!this.#target.tls) this.#ready();
     else this.#timer = this.#options.clock.after(HANDSHAKE_TIMEOUT, () => this.#timeout("tls-handshake"));
@@ -166,13 +169,8 @@ class Dialled {
     else if (this.#connected)
       this.#error = new DialError("upstream-closed", errorMessage(error), errorCode(error));
     else {
-      const inHandshake = this.#target.tls !== undefined && this.socket.remoteAddress !== undefined;
-      const refused = /^E(CONN|HOST|NET|TIMED|PIPE|ADDR)/.test(errorCode(error) ?? "");
-      this.#error = new DialError(
-        inHandshake && !refused ? "tls-handshake" : "connect",
-        errorMessage(error),
-        errorCode(error),
-      );
+      const key = this.#reached ? "tls-handshake" : "connect";
+      this.#error = new DialError(key, errorMessage(error), errorCode(error));
     }
     // A ticket that the peer no longer takes must not fail twice.
     if (this.#target.tls && !this.#connected) this.#target.tls.session = undefined;

@@ -1,0 +1,307 @@
+// The outbound side on real sockets: discovery, balancing, failing over, mesh TLS to a peer.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { createAuthority, endpointSet, startInbound, startOutbound } from "../../support/proxy-fakes.ts";
+import { until } from "../../support/until.ts";
+import { RawClient, type RawPeer, RawServer } from "../../support/wire.ts";
+
+const test = suite("outbound");
+const authority = createAuthority();
+const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const GET = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const SERVICE = { ip: "127.0.0.1", port: 80 };
+
+const answering = (peer: RawPeer) => {
+  peer.onData = (received) => {
+    if (received.endsWith("\r\n\r\n")) peer.send(OK);
+  };
+};
+
+/** A port nobody listens on. */
+async function closedPort(): Promise<number> {
+  const server = await RawServer.start();
+  const { port } = server;
+  await server.close();
+  return port;
+}
+
+type Closable = { close(): unknown } | { destroy(): void };
+const test_ = (name: string, body: (keep: <T extends Closable>(thing: T) => T) => Promise<void>) =>
+  test(name, async () => {
+    const things: Closable[] = [];
+    try {
+      await body((thing) => {
+        things.push(thing);
+        return thing;
+      });
+    } finally {
+      for (const thing of things.reverse()) await ("close" in thing ? thing.close() : thing.destroy());
+    }
+  });
+
+test_("a service's requests go to its endpoints, under its name", async (keep) => {
+  const apps = [keep(await RawServer.start(answering)), keep(await RawServer.start(answering))];
+  const proxy = await startOutbound(SERVICE);
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "web.ns.svc.cluster.local", [
+    { port: apps[0]!.port, labels: { pod: "web-0" } },
+    { port: apps[1]!.port, labels: { pod: "web-1" } },
+  ]);
+  const client = keep(new RawClient(proxy.port));
+  for (let i = 1; i <= 40; i += 1) {
+    client.send(GET);
+    await until(() => client.received.length === OK.length * i, 5_000, "response");
+  }
+  assert.ok(
+    apps.every((app) => app.connections.length === 1),
+    "both endpoints are used",
+  );
+  const metrics = proxy.registry.expose();
+  assert.match(
+    metrics,
+    /request_total\{direction="outbound",authority="web.ns.svc.cluster.local:80",[^}]*dst_pod="web-1"\}/,
+  );
+  assert.match(metrics, /outbound_http_balancer_endpoints\{[^}]*endpoint_state="ready"\} 2/);
+});
+
+test_("an address that discovery does not know is forwarded to as it is", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const proxy = await startOutbound({ ip: "127.0.0.1", port: app.port });
+  keep(proxy.path);
+  await keep(new RawClient(proxy.port)).send(GET).sees("ok");
+});
+
+test_("discovery that does not answer is not waited for longer than its time", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const proxy = await startOutbound(
+    { ip: "127.0.0.1", port: app.port },
+    { config: { profileTimeout: 20, policyTimeout: 20 } },
+  );
+  keep(proxy.path);
+  proxy.discovery.profileOf(`127.0.0.1:${app.port}`).current = undefined;
+  await keep(new RawClient(proxy.port)).send(GET).sees("ok");
+});
+
+test_(
+  "an endpoint that refuses connections costs no request, and comes back when it listens",
+  async (keep) => {
+    const app = keep(await RawServer.start(answering));
+    const dead = await closedPort();
+    const proxy = await startOutbound(SERVICE, {
+      config: { connectBackoff: { min: 20, max: 50, jitter: 0 } },
+    });
+    keep(proxy.path);
+    proxy.discovery.service("127.0.0.1:80", "web", [{ port: app.port }, { port: dead }]);
+    const client = keep(new RawClient(proxy.port));
+    for (let i = 1; i <= 20; i += 1) {
+      client.send(GET);
+      await until(() => client.received.length === OK.length * i, 5_000, "response");
+    }
+    assert.is(client.received, OK.repeat(20));
+    assert.match(proxy.registry.expose(), /endpoint_state="pending"\} 1/);
+    keep(await RawServer.start(answering, dead));
+    await until(
+      () => /endpoint_state="ready"\} 2/.test(proxy.registry.expose()),
+      5_000,
+      "the endpoint's return",
+    );
+  },
+);
+
+test_("when all endpoints refuse, each is tried and the answer is a 502", async (keep) => {
+  const proxy = await startOutbound(SERVICE);
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "web", [
+    { port: await closedPort() },
+    { port: await closedPort() },
+  ]);
+  const client = keep(new RawClient(proxy.port)).send(GET);
+  assert.match(
+    await client.sees("\r\n\r\n"),
+    /^HTTP\/1.1 502 Bad Gateway\r\nl5d-proxy-error: connection failed: .*ECONNREFUSED.*\r\nl5d-mesh-code: MESH-401\r\n/,
+  );
+  client.received = "";
+  client.send(GET);
+  await client.sees("502");
+});
+
+test_("without endpoints requests wait, then fail fast, then flow when endpoints come", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const proxy = await startOutbound(SERVICE, { config: { failfastTimeout: 100 } });
+  keep(proxy.path);
+  const watch = proxy.discovery.service("127.0.0.1:80", "web", []);
+  const client = keep(new RawClient(proxy.port)).send(GET);
+  assert.match(await client.sees("504"), /l5d-proxy-error: service in fail-fast: web:80/);
+  watch.set(endpointSet([{ port: app.port }]));
+  client.send(GET);
+  await client.sees("ok");
+});
+
+test_("a request that waits for endpoints goes on when they come", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const proxy = await startOutbound(SERVICE);
+  keep(proxy.path);
+  const watch = proxy.discovery.service("127.0.0.1:80", "web", []);
+  const client = keep(new RawClient(proxy.port)).send(GET);
+  await until(() => proxy.path.connections() === 1, 5_000, "the connection");
+  watch.set(endpointSet([{ port: app.port }]));
+  await client.sees("ok");
+});
+
+test_(
+  "an endpoint that leaves the set gets no further requests; its request in flight ends in peace",
+  async (keep) => {
+    const old = keep(await RawServer.start());
+    const next = keep(await RawServer.start(answering));
+    const proxy = await startOutbound(SERVICE);
+    keep(proxy.path);
+    const watch = proxy.discovery.service("127.0.0.1:80", "web", [{ port: old.port }]);
+    const client = keep(new RawClient(proxy.port)).send(GET);
+    const peer = await old.connection();
+    await peer.sees(GET);
+    watch.set(endpointSet([{ port: next.port }]));
+    peer.send(OK);
+    await client.sees("ok");
+    client.send(GET);
+    await until(() => client.received === OK + OK, 5_000, "the second response");
+    assert.is(next.connections.length, 1);
+    await until(() => peer.closed || peer.ended, 5_000, "the old connection's end");
+  },
+);
+
+test_("a peer that cannot prove the expected identity gets nothing", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const peer = await startInbound(
+    { ip: "127.0.0.1", port: app.port },
+    { identity: authority.identity("imposter.test") },
+  );
+  keep(peer.path);
+  const proxy = await startOutbound(SERVICE, { identity: authority.identity("client.test") });
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "web", [
+    { port: peer.port, identity: "web.test", serverName: "imposter.test" },
+  ]);
+  const client = keep(new RawClient(proxy.port)).send(GET);
+  assert.match(await client.sees("\r\n\r\n"), /502.*required id web.test; found imposter.test.*MESH-501/s);
+  assert.is(app.connections.length, 0);
+});
+
+test_("a peer of another authority gets nothing", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const peer = await startInbound(
+    { ip: "127.0.0.1", port: app.port },
+    { identity: createAuthority().identity("web.test") },
+  );
+  keep(peer.path);
+  const proxy = await startOutbound(SERVICE, { identity: authority.identity("client.test") });
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "web", [{ port: peer.port, identity: "web.test" }]);
+  const client = keep(new RawClient(proxy.port)).send(GET);
+  assert.match(await client.sees("\r\n\r\n"), /502.*MESH-502/s);
+  assert.is(app.connections.length, 0);
+});
+
+test_(
+  "through a pair the application sees who called, and both sides count the same identity",
+  async (keep) => {
+    const app = keep(await RawServer.start(answering));
+    const peer = await startInbound(
+      { ip: "127.0.0.1", port: app.port },
+      { identity: authority.identity("web.test") },
+    );
+    keep(peer.path);
+    const proxy = await startOutbound(SERVICE, { identity: authority.identity("client.test") });
+    keep(proxy.path);
+    proxy.discovery.service("127.0.0.1:80", "web", [{ port: peer.port, identity: "web.test" }]);
+    await keep(new RawClient(proxy.port)).send(GET).sees("ok");
+    assert.match(app.connections[0]!.received, /l5d-client-id: client.test/);
+    assert.match(
+      proxy.registry.expose(),
+      /request_total\{direction="outbound",[^}]*tls="true",server_id="web.test"/,
+    );
+    assert.match(
+      peer.registry.expose(),
+      /tcp_open_connections\{direction="inbound",peer="src",[^}]*client_id="client.test"[^}]*\} 1/,
+    );
+  },
+);
+
+test_("an opaque service is carried under a transport header, server speaking first", async (keep) => {
+  const app = keep(
+    await RawServer.start((p) => {
+      p.send("hello");
+      p.socket.on("end", () => p.socket.end("bye"));
+    }),
+  );
+  const peer = await startInbound(undefined, { identity: authority.identity("web.test") });
+  keep(peer.path);
+  const proxy = await startOutbound(SERVICE, { identity: authority.identity("client.test") });
+  keep(proxy.path);
+  proxy.discovery.service(
+    "127.0.0.1:80",
+    "db",
+    [{ port: app.port, identity: "web.test", inboundPort: peer.port }],
+    true,
+  );
+  const client = keep(new RawClient(proxy.port));
+  await client.sees("hello");
+  client.send("data").end();
+  await client.sees("bye");
+  await app.connections[0]!.sees("data");
+  assert.match(peer.registry.expose(), /inbound_tcp_authz_allow_total\{[^}]*client_id="client.test"/);
+});
+
+test_("renewed credentials serve new connections, and old ones live on", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const identity = authority.identity("client.test");
+  const peer = await startInbound(
+    { ip: "127.0.0.1", port: app.port },
+    { identity: authority.identity("web.test") },
+  );
+  keep(peer.path);
+  const proxy = await startOutbound(SERVICE, { identity });
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "web", [{ port: peer.port, identity: "web.test" }]);
+  const first = keep(new RawClient(proxy.port)).send(GET);
+  await first.sees("ok");
+  identity.current = authority.credentials("renewed.test");
+  first.send(GET);
+  await until(() => first.received === OK + OK, 5_000, "the old connection's response");
+  const [a, b] = [
+    keep(new RawClient(proxy.port)).send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"),
+    keep(new RawClient(proxy.port)),
+  ];
+  await until(() => app.connections[0]!.received.includes("POST"), 5_000, "the pooled connection in use");
+  await b.send(GET).sees("ok");
+  a.destroy();
+  assert.match(app.connections.map((c) => c.received).join(""), /renewed.test/);
+});
+
+for (const [name, to] of [
+  ["not redirected", undefined],
+  ["meant for its own loopback", { ip: "127.0.0.1", port: 80 }],
+] as const) {
+  test_(`a connection that was ${name} is refused`, async (keep) => {
+    const proxy = await startOutbound(to, { config: { refuseLoopback: true } });
+    keep(proxy.path);
+    await keep(new RawClient(proxy.port)).send(GET).seesEnd();
+    assert.match(
+      proxy.registry.expose(),
+      /outbound_tcp_errors_total\{error="loop detected",code="MESH-302"\} 1/,
+    );
+  });
+}
+
+test_("a destination is forgotten when it is idle", async (keep) => {
+  const app = keep(await RawServer.start(answering));
+  const proxy = await startOutbound(SERVICE, { config: { discoveryIdleTimeout: 20 } });
+  keep(proxy.path);
+  const watch = proxy.discovery.service("127.0.0.1:80", "web", [{ port: app.port }]);
+  const client = keep(new RawClient(proxy.port)).send(GET);
+  await client.sees("ok");
+  client.destroy();
+  await until(() => watch.closed, 5_000, "the watch's end");
+  await until(() => app.connections[0]!.closed || app.connections[0]!.ended, 5_000, "the pool's end");
+});
+
+test.run();
