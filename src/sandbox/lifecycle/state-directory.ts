@@ -1,7 +1,7 @@
 // Where a sandbox keeps its state, and the record of the process that runs it.
-import { accessSync, constants, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { errorCode, errorMessage, MeshError } from "../../util/error.ts";
 
 /** What the sandbox makes in its directory: all that `down --delete` removes. */
@@ -43,7 +43,7 @@ export interface ProcessRecord {
 /** Makes the directory, private to its owner. @throws MeshError that says what to do. */
 export function openStateDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(directory);
     accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
     const probe = join(directory, ".writable");
     writeFileSync(probe, "x".repeat(4096), { flush: true });
@@ -51,6 +51,13 @@ export function openStateDirectory(directory: string): void {
   } catch (error) {
     throw directoryError(directory, error);
   }
+}
+
+/** One by one: Node's own recursive mkdir never returns where a file system refuses with ENOENT, as /proc does. */
+function makeDirectories(directory: string): void {
+  if (existsSync(directory)) return;
+  makeDirectories(dirname(directory));
+  mkdirSync(directory, { mode: 0o700 });
 }
 
 function directoryError(directory: string, error: unknown): MeshError {
