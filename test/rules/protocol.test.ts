@@ -1,0 +1,93 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { MessageOf } from "../../src/api/codec.ts";
+import type { DestinationProfile } from "../../src/api/destination.ts";
+import type { HttpRoute, OutboundPolicy } from "../../src/api/outbound.ts";
+import { inboundProtocol, outboundProtocol } from "../../src/rules/protocol.ts";
+
+const test = suite("protocol choice");
+
+const profile = (
+  parts: Partial<MessageOf<typeof DestinationProfile>> = {},
+): MessageOf<typeof DestinationProfile> => ({
+  fullyQualifiedName: "",
+  opaqueProtocol: false,
+  routes: [],
+  dstOverrides: [],
+  ...parts,
+});
+const route = (path: string): MessageOf<typeof HttpRoute> => ({
+  metadata: { default: "http" },
+  hosts: [],
+  rules: [
+    {
+      matches: [],
+      filters: [],
+      allowL5dRequestHeaders: false,
+      backends: {
+        firstAvailable: {
+          backends: [{ filters: [], backend: { balancer: { discovery: { dst: { path } } } } }],
+        },
+      },
+    },
+  ],
+});
+const http1 = (path: string): MessageOf<typeof OutboundPolicy> => ({
+  protocol: { http1: { routes: [route(path)] } },
+});
+
+test("an unknown address is read by its first bytes and forwarded as it is", () => {
+  const { mode, http, opaque, authority, timeout } = outboundProtocol(null, null, 80, 7);
+  assert.equal(
+    [mode, http, opaque, authority, timeout],
+    ["detect", { kind: "original" }, { kind: "original" }, undefined, 7],
+  );
+});
+
+test("a named service without policy is balanced by its name", () => {
+  const { http, authority } = outboundProtocol(profile({ fullyQualifiedName: "web.ns" }), null, 80, 0);
+  assert.equal(http, { kind: "balance", path: "web.ns:80" });
+  assert.is(authority, "web.ns:80");
+});
+
+test("the policy's backend goes before the profile's name", () => {
+  const { mode, http } = outboundProtocol(
+    profile({ fullyQualifiedName: "web.ns" }),
+    http1("other.ns:81"),
+    80,
+    0,
+  );
+  assert.is(mode, "http1");
+  assert.equal(http, { kind: "balance", path: "other.ns:81" });
+});
+
+test("a profile's opaque mark goes before the policy's protocol", () => {
+  assert.is(outboundProtocol(profile({ opaqueProtocol: true }), http1("a:1"), 80, 0).mode, "opaque");
+});
+
+test("a detecting policy has its own timeout", () => {
+  const policy: MessageOf<typeof OutboundPolicy> = {
+    protocol: { detect: { timeout: { seconds: 2, nanos: 0 }, http1: { routes: [route("a:1")] } } },
+  };
+  const { mode, timeout, http } = outboundProtocol(null, policy, 80, 0);
+  assert.equal([mode, timeout, http], ["detect", 2_000, { kind: "balance", path: "a:1" }]);
+});
+
+test("inbound: the policy's protocol, its timeout, and none that is unknown", () => {
+  const server = { serverIps: [], authorizations: [], labels: {} };
+  assert.is(inboundProtocol({ ...server, protocol: { opaque: {} } }, 10)?.mode, "opaque");
+  assert.equal(
+    inboundProtocol(
+      { ...server, protocol: { detect: { httpRoutes: [], timeout: { seconds: 1, nanos: 0 } } } },
+      10,
+    ),
+    {
+      mode: "detect",
+      timeout: 1_000,
+    },
+  );
+  assert.is(inboundProtocol({ ...server, protocol: {} }, 10), undefined);
+  assert.is(inboundProtocol(server, 10), undefined);
+});
+
+test.run();
