@@ -120,8 +120,7 @@ export async function main(): Promise<void> {
   const drain = async (reason: string) => {
     const open = () => paths.reduce((sum, path) => sum + path.connections(), 0);
     log.info("draining", { reason, connections: open() });
-    const deadline = clock.monotonic() + config.shutdown.gracePeriod;
-    await Promise.all(paths.map((path) => path.drain(deadline)));
+    await Promise.all(paths.map((path) => path.drain(config.shutdown.gracePeriod)));
     log.info("stopped", { connections: open() });
     admin.close();
     process.exit(0);

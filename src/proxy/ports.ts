@@ -65,8 +65,8 @@ export interface OriginalDestination {
 
 export interface DataPath {
   listen(): Promise<void>;
-  /** Stops accepting after a grace, finishes what is in flight; resolves when drained or at the deadline. */
-  drain(deadlineMs: number): Promise<void>;
+  /** Stops accepting after a grace, finishes what is in flight; resolves when drained, or after `timeout` ms. */
+  drain(timeout: number): Promise<void>;
   close(): void;
   /** Connections accepted and not yet ended. */
   connections(): number;
