@@ -220,7 +220,7 @@ async function apply(client: KubeClient, env: NodeJS.ProcessEnv, yaml: string): 
   }
   const [{ applyAll }, { parseAllDocuments }] = await Promise.all([
     import("../kube/apply.ts"),
-    import("yaml"),
+    import("../util/yaml.ts"),
   ]);
   const objects = parseAllDocuments(yaml).flatMap((document) => {
     const object = document.toJS() as (KubeObject & { items?: KubeObject[] }) | null;
