@@ -54,6 +54,11 @@ export default class SandboxUp extends PlainCommand<typeof SandboxUp> {
       this.note(`The sandbox is up after ${seconds} s: ${where}`);
     }
     this.note();
-    this.write(`export KUBECONFIG=${kubeconfig}\n`);
+    this.write(`export KUBECONFIG=${shellWord(kubeconfig)}\n`);
   }
+}
+
+/** Quoted where a shell would take it apart. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
