@@ -128,15 +128,13 @@ export class LogWriter {
     let file: FileHandle | undefined;
     try {
       while (this.#queue.length > 0) {
-        const batch = Buffer.concat(this.#queue);
-        this.#queue = [];
-        this.#queued = 0;
-        if (this.#written + batch.length > this.#limit && this.#written > 0) {
+        if (this.#written + this.#queue[0]!.length > this.#limit && this.#written > 0) {
           await file?.close();
           file = undefined;
           renameSync(this.path, `${this.path}.1`);
           this.#written = 0;
         }
+        const batch = this.#nextBatch(this.#limit - this.#written);
         file ??= await open(this.path, "a");
         await file.write(batch);
         this.#written += batch.length;
@@ -154,6 +152,19 @@ export class LogWriter {
       await file?.close().catch(() => {});
       this.#flushing = undefined;
     }
+  }
+
+  /** At least one line, and as many as fit into `room` bytes. */
+  #nextBatch(room: number): Buffer {
+    let count = 0;
+    let bytes = 0;
+    for (const line of this.#queue) {
+      if (count > 0 && bytes + line.length > room) break;
+      bytes += line.length;
+      count += 1;
+    }
+    this.#queued -= bytes;
+    return Buffer.concat(this.#queue.splice(0, count));
   }
 
   #notify(): void {
