@@ -126,3 +126,5 @@ const path =
       });
 await path.listen();
 process.stdout.write("listening\n");
+// So that `--cpu-prof` writes its file.
+process.on("SIGINT", () => process.exit(0));

@@ -32,6 +32,9 @@ export class Destination {
   readonly #balancers = new Map<string, Balancer>();
   readonly #waiting: (() => void)[] = [];
   readonly #timers: Timer[] = [];
+  /** What `balancer` last answered: it is asked for each request. */
+  #http: Balancer | undefined;
+  #opaque: Balancer | undefined;
   #profileLate = false;
   #policyLate = false;
   #users = 0;
@@ -71,6 +74,8 @@ export class Destination {
     const policy = this.#policy.current;
     if ((profile === undefined && !this.#profileLate) || (policy === undefined && !this.#policyLate)) return;
     this.protocol = outboundProtocol(profile ?? null, policy ?? null, this.port, this.#options.detectTimeout);
+    this.#http = undefined;
+    this.#opaque = undefined;
     this.#dropUnused(this.protocol);
     for (const timer of this.#timers.splice(0)) this.#options.clock.clear(timer);
     for (const next of this.#waiting.splice(0)) next();
@@ -78,6 +83,15 @@ export class Destination {
 
   /** The balancer for HTTP requests, or for opaque connections, as discovery has it now. */
   balancer(kind: "http" | "opaque"): Balancer {
+    if (kind === "http") {
+      this.#http ??= this.#find("http");
+      return this.#http;
+    }
+    this.#opaque ??= this.#find("opaque");
+    return this.#opaque;
+  }
+
+  #find(kind: "http" | "opaque"): Balancer {
     const target = this.protocol![kind];
     const key = targetKey(target);
     let balancer = this.#balancers.get(key);
