@@ -7,6 +7,7 @@
 //           ├──→ TUNNEL                      after 101 or 2xx to CONNECT: bytes both ways
 //           └──→ LINGER → CLOSED             answered, but the client still sends: read and drop, then close
 import type { Socket } from "node:net";
+import type { RequestLine } from "../../rules/authorization.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
@@ -157,6 +158,15 @@ export class ServerConnection implements ResponseHandler {
 
   destroy(): void {
     this.socket.destroy();
+  }
+
+  /** Method and path (without query) of the request that is being decided. */
+  get requestLine(): RequestLine {
+    const { start, methodEnd, targetStart, targetEnd } = this.head;
+    const line = this.#first!.toString("latin1", 0, targetEnd - start);
+    const target = line.slice(targetStart - start);
+    const query = target.indexOf("?");
+    return { method: line.slice(0, methodEnd - start), path: query < 0 ? target : target.slice(0, query) };
   }
 
   /** The request may be sent once more without the server being able to tell: it has not been worked on. */

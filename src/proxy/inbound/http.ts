@@ -60,11 +60,17 @@ export class InboundHttp implements Http1Service, Http1Route {
     }
     const { state } = port;
     if (state !== this.#state) this.#decide(state);
-    if (exchange.attempts === 0) this.#counter?.inc();
+    const admitted = this.#verdict.allowed || this.#admitsRequest(exchange, state);
+    if (exchange.attempts === 0 && admitted === this.#verdict.allowed) this.#counter?.inc();
     if (!state?.protocol) exchange.refuse("invalid-policy");
-    else if (!this.#verdict.allowed) exchange.refuse("unauthorized");
+    else if (!admitted) exchange.refuse("unauthorized");
     else if (maxInFlight()) exchange.refuse("load-shed");
     else this.#app.serve(exchange, this);
+  }
+
+  /** A client whom the server does not admit may still be let through by a route: the kubelet to its probes. */
+  #admitsRequest(exchange: ServerConnection, state: PolicyState | undefined): boolean {
+    return state?.authorization.checkRequest(this.#options.client, exchange.requestLine).allowed ?? false;
   }
 
   #decide(state: PolicyState | undefined): void {

@@ -255,22 +255,27 @@ function started(child: ChildProcess): Promise<void> {
 
 function wrap(child: ChildProcess, pid: number, exited: Promise<Exit>): ContainerProcess {
   let alive = true;
-  void exited.then(() => {
+  void exited.then((exit) => {
     alive = false;
+    // Who changes its user loses the kernel's promise to die with its parent: a killed unshare leaves it behind.
+    if (exit.signal !== undefined) signal(pid, "SIGKILL");
   });
   return {
     pid,
     stdin: child.stdin ?? undefined,
     exited,
-    kill: (signal) => {
-      if (!alive) return;
-      try {
-        process.kill(pid, signal);
-      } catch {
-        // it has just ended
-      }
+    kill: (name) => {
+      if (alive) signal(pid, name);
     },
   };
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // it has just ended
+  }
 }
 
 /** Resolves once the process has ended. */
