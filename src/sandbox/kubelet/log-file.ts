@@ -116,7 +116,7 @@ export class LogWriter {
   }
 
   async #finish(): Promise<void> {
-    await this.#flushing;
+    while (this.#flushing) await this.#flushing;
     this.#closed = true;
     this.#notify();
     this.#end();
@@ -150,7 +150,8 @@ export class LogWriter {
       this.#paused.clear();
     } finally {
       await file?.close().catch(() => {});
-      this.#flushing = undefined;
+      // Lines may have come while the file was closed.
+      this.#flushing = this.#queue.length > 0 ? this.#flush() : undefined;
     }
   }
 

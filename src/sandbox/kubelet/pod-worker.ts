@@ -293,6 +293,8 @@ export class PodWorker implements ContainerHost {
       this.#finished = true;
       await this.#stopContainers(0);
       await this.#tearDown();
+      // The last container may have ended while the status was being written.
+      await this.#writeStatus();
     }
   }
 
