@@ -119,8 +119,12 @@ function compileMatch(match: MessageOf<typeof HttpRouteMatch>): (request: Reques
     (path?.prefix === undefined || isBelow(request.path, path.prefix));
 }
 
-/** Whole segments: `/a` holds `/a` and `/a/b` but not `/ab`. */
+/** What an application may read as another path than it is written as: dot segments, escapes, empty segments. */
+const AMBIGUOUS_PATH = /\/\.\.?(\/|$)|%2e|%2f|%5c|\\|\/\/|;/i;
+
+/** Whole segments: `/a` holds `/a` and `/a/b` but not `/ab`, nor `/a/../b`. */
 function isBelow(path: string, prefix: string): boolean {
+  if (AMBIGUOUS_PATH.test(path)) return false;
   const base = prefix.endsWith("/") ? prefix.slice(0, -1) : prefix;
   return path === base || path.startsWith(`${base}/`);
 }

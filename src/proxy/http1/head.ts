@@ -69,7 +69,6 @@ for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 
 const bytesOf = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 const HOST = bytesOf("host");
-const EXPECT = bytesOf("expect");
 const UPGRADE = bytesOf("upgrade");
 const CONNECTION = bytesOf("connection");
 const KEEP_ALIVE = bytesOf("keep-alive");
@@ -80,7 +79,6 @@ const L5D = bytesOf("l5d-");
 const L5D_PROXY_CONNECTION = bytesOf("l5d-proxy-connection");
 const CHUNKED = bytesOf("chunked");
 const CLOSE = bytesOf("close");
-const CONTINUE = bytesOf("100-continue");
 const H2C = bytesOf("h2c");
 const TIMEOUT = bytesOf("timeout=");
 
@@ -130,10 +128,6 @@ export class Head {
   keepAlive = false;
   /** An upgrade is asked for or agreed to: token in Connection, and an Upgrade header other than h2c. */
   upgrade = false;
-  expectContinue = false;
-  hostStart = 0;
-  /** 0: no Host. */
-  hostEnd = 0;
   /** `Keep-Alive: timeout=` in seconds; -1: none. */
   keepAliveTimeout = -1;
   /** The mesh peer asks that this connection is not used again (`l5d-proxy-connection: close`). */
@@ -143,6 +137,7 @@ export class Head {
   cutCount = 0;
 
   #response = false;
+  #hasHost = false;
   #connectionToken = false;
   #connectionEnd = 0;
   #connectionNames = false;
@@ -159,8 +154,7 @@ export class Head {
     this.close = false;
     this.keepAlive = false;
     this.upgrade = false;
-    this.expectContinue = false;
-    this.hostEnd = 0;
+    this.#hasHost = false;
     this.keepAliveTimeout = -1;
     this.meshClose = false;
     this.cutCount = 0;
@@ -303,15 +297,8 @@ export class Head {
     switch (nameEnd - start) {
       case 4:
         if (!this.#response && same(buf, start, nameEnd, HOST)) {
-          if (this.hostEnd !== 0) return this.#refuse("duplicate-host");
-          this.hostStart = valueStart;
-          this.hostEnd = valueEnd;
-          return true;
-        }
-        break;
-      case 6:
-        if (!this.#response && same(buf, start, nameEnd, EXPECT)) {
-          this.expectContinue = same(buf, valueStart, valueEnd, CONTINUE);
+          if (this.#hasHost) return this.#refuse("duplicate-host");
+          this.#hasHost = true;
           return true;
         }
         break;

@@ -32,7 +32,9 @@ export class Http1Pool {
   take(now: number): ClientConnection | undefined {
     for (;;) {
       const client = this.#idle.pop();
-      if (!client || now - client.idleSince < client.idleLimit) return client;
+      if (!client) return undefined;
+      // A socket that was just found dead leaves the pool only when its end is announced.
+      if (now - client.idleSince < client.idleLimit && !client.socket.destroyed) return client;
       client.destroy();
     }
   }

@@ -88,7 +88,7 @@ export class Acceptor implements DataPath {
         for (const server of this.#servers) server.close();
         this.#whenEmpty = resolve;
         for (const [socket, carried] of this.#open) {
-          // Nothing was said yet: nothing is lost.
+          // Still being made out: its client can try elsewhere.
           if (carried) carried.closeWhenIdle();
           else socket.destroy();
         }

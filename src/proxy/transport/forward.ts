@@ -115,7 +115,8 @@ export class TcpForward implements DialHandler, Carried {
     this.#closed = true;
     this.#options.tcp.closed(this.#errno);
     if (this.#upstream) {
-      if (this.#errno !== undefined && this.#connected && !("encrypted" in this.#upstream))
+      if (!this.#connected) this.#upstream.destroy();
+      else if (this.#errno !== undefined && !("encrypted" in this.#upstream))
         this.#upstream.resetAndDestroy();
       else this.#upstream.destroySoon();
     }
