@@ -1,12 +1,12 @@
 // The newcomer's way, whole: from nothing to live traffic of a meshed application, and away again.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { packageRoot } from "../../src/util/package-root.ts";
+import { freePort } from "../support/free-port.ts";
 
 const test = suite("demo");
 const program = join(packageRoot(), "bin/run.js");
@@ -18,14 +18,6 @@ function mesh(...args: string[]) {
     env: { ...process.env, KUBECONFIG: join(directory, "kubeconfig") },
     timeout: 150_000,
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 interface Row {

@@ -1,0 +1,191 @@
+// A sandbox for end-to-end tests, driven by the built command line as a user would: as an ordinary user where that
+// is possible, as root otherwise, and it says which.
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { packageRoot } from "../../src/util/package-root.ts";
+import { freePort } from "./free-port.ts";
+
+/** An account without rights that root may run the rootless tests as; `.ci/run` makes it. */
+const ORDINARY_USER = process.env["MESH_TEST_USER"] ?? "mesh-test";
+
+export interface Result {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class MeshSandbox {
+  readonly directory: string;
+  readonly kubeconfig: string;
+  /** The user that runs it; undefined: the user who runs the tests. */
+  readonly user: string | undefined;
+  readonly #package: string;
+
+  private constructor() {
+    const isRoot = process.geteuid?.() === 0;
+    this.user = isRoot && hasSubordinateIds(ORDINARY_USER) ? ORDINARY_USER : undefined;
+    this.directory = mkdtempSync(join(tmpdir(), "mesh-e2e-"));
+    this.#package = packageRoot();
+    if (this.user) {
+      this.#package = join(this.directory, "package");
+      copyPackage(this.#package);
+      mkdirSync(join(this.directory, "state"));
+      chmodSync(this.directory, 0o755);
+      execFileSync("chown", ["-R", `${this.user}:`, join(this.directory, "state")]);
+    }
+    this.kubeconfig = join(this.directory, "state", "kubeconfig");
+    const mode = !isRoot || this.user ? `rootless${this.user ? ` as ${this.user}` : ""}` : "as root";
+    process.stdout.write(`sandbox ${mode} in ${this.directory}\n`);
+  }
+
+  static async up(): Promise<MeshSandbox> {
+    const sandbox = new MeshSandbox();
+    const up = sandbox.mesh("sandbox", "up", "--dir", sandbox.state, "--port", String(await freePort()));
+    if (up.code !== 0) throw new Error(`sandbox up: ${up.stderr}`);
+    return sandbox;
+  }
+
+  down(): void {
+    this.mesh("sandbox", "down", "--delete", "--dir", join(this.directory, "state"));
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  get state(): string {
+    return join(this.directory, "state");
+  }
+
+  /** `kubectl mesh …` of the built package. */
+  mesh(...args: string[]): Result {
+    return this.run([process.execPath, join(this.#package, "bin/run.js"), ...args]);
+  }
+
+  kubectl(...args: string[]): Result {
+    return this.run(["kubectl", ...args]);
+  }
+
+  /** kubectl's output. @throws Error with what it said when it fails */
+  ask(...args: string[]): string {
+    const { code, stdout, stderr } = this.kubectl(...args);
+    if (code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${stderr}`);
+    return stdout;
+  }
+
+  json<T = Record<string, unknown>>(...args: string[]): T {
+    return JSON.parse(this.ask(...args, "-o", "json")) as T;
+  }
+
+  apply(manifest: string): void {
+    const { status, stderr } = spawnSync("kubectl", ["apply", "-f", "-"], {
+      input: manifest,
+      env: this.#environment(),
+      encoding: "utf8",
+    });
+    if (status !== 0) throw new Error(`kubectl apply: ${stderr}`);
+  }
+
+  /** Installs the mesh by the commands of the README and waits until it is well. */
+  install(): void {
+    for (const args of [
+      ["install", "--crds", "--apply"],
+      ["install", "--apply"],
+      ["check", "--wait", "90s"],
+    ]) {
+      const { code, stdout, stderr } = this.mesh(...args);
+      if (code !== 0) throw new Error(`kubectl mesh ${args.join(" ")}: ${stdout}${stderr}`);
+    }
+  }
+
+  run(argv: readonly string[], options: { input?: string } = {}): Result {
+    const [command, ...args] = this.#as(argv);
+    const { status, stdout, stderr } = spawnSync(command!, args, {
+      env: this.#environment(),
+      encoding: "utf8",
+      timeout: 150_000,
+      maxBuffer: 64 * 1024 * 1024,
+      ...options,
+    });
+    return { code: status, stdout: stdout ?? "", stderr: stderr ?? "" };
+  }
+
+  /** Runs kubectl beside the test; resolves with its output. */
+  async meanwhile(...args: string[]): Promise<string> {
+    const [command, ...rest] = this.#as(["kubectl", ...args]);
+    const child = spawn(command!, rest, { env: this.#environment(), stdio: ["ignore", "pipe", "pipe"] });
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (chunk) => (out += chunk));
+    child.stderr.on("data", (chunk) => (err += chunk));
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    if (code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${err}`);
+    return out;
+  }
+
+  /** The sandbox's processes whose command line has `text`, by their ids here. */
+  processes(text: string): number[] {
+    const { pid } = JSON.parse(this.mesh("sandbox", "status", "--dir", this.state, "-o", "json").stdout) as {
+      pid: number;
+    };
+    const rows = execFileSync("ps", ["-eo", "pid=,ppid=,args="], { encoding: "utf8" })
+      .split("\n")
+      .map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line))
+      .filter((row) => row !== null);
+    const inside = new Set([pid]);
+    for (let grown = true; grown; ) {
+      grown = false;
+      for (const [, id, parent] of rows) {
+        if (inside.has(Number(parent)) && !inside.has(Number(id))) {
+          inside.add(Number(id));
+          grown = true;
+        }
+      }
+    }
+    return rows
+      .filter(([, id, , args]) => inside.has(Number(id)) && args!.includes(text))
+      .map(([, id]) => Number(id));
+  }
+
+  /** Arguments that run a command in the node's network namespace. */
+  onNode(argv: readonly string[]): string[] {
+    const [daemon] = this.processes("sandbox-daemon.js").slice(-1);
+    const enter =
+      this.user === undefined && process.geteuid?.() === 0 ? ["-n"] : ["-U", "-n", "--preserve-credentials"];
+    return this.#as(["nsenter", "-t", String(daemon), ...enter, ...argv]);
+  }
+
+  #as(argv: readonly string[]): string[] {
+    if (!this.user) return [...argv];
+    return ["setpriv", `--reuid=${this.user}`, `--regid=${this.user}`, "--init-groups", ...argv];
+  }
+
+  #environment(): NodeJS.ProcessEnv {
+    const { NODE_OPTIONS: _options, ...rest } = process.env;
+    return {
+      ...rest,
+      KUBECONFIG: this.kubeconfig,
+      HOME: this.user ? this.state : process.env["HOME"],
+      NO_COLOR: "1",
+    };
+  }
+}
+
+function hasSubordinateIds(user: string): boolean {
+  const known = spawnSync("id", ["-u", user]).status === 0;
+  return known && existsSync("/etc/subuid") && readFileSync("/etc/subuid", "utf8").includes(`${user}:`);
+}
+
+/** What is published, where every user can read it: a checkout may lie in a private directory. */
+function copyPackage(target: string): void {
+  const root = packageRoot();
+  mkdirSync(target, { recursive: true });
+  for (const part of [
+    "bin",
+    "dist",
+    "package.json",
+    "oclif.manifest.json",
+    "node_modules/koffi",
+    "node_modules/@koromix",
+  ]) {
+    cpSync(join(root, part), join(target, part), { recursive: true });
+  }
+}
