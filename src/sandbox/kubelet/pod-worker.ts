@@ -106,6 +106,8 @@ export class PodWorker implements ContainerHost {
       directory: this.directory,
       sources: () => this.#sources(),
     });
+    // What containers of an earlier start had open is of no use any more.
+    rmSync(join(this.directory, "instances"), { recursive: true, force: true });
     this.#findLogs();
     this.#finished = ["Succeeded", "Failed"].includes(pod["status"]?.phase);
     if (pod["status"]?.startTime) this.#restore(pod["status"]);
@@ -124,12 +126,8 @@ export class PodWorker implements ContainerHost {
   update(pod: KubeObject): void {
     const before = this.#pod;
     this.#pod = pod;
-    if (
-      before.metadata.labels !== pod.metadata.labels ||
-      before.metadata.annotations !== pod.metadata.annotations
-    ) {
-      void this.#volumes.refresh();
-    }
+    const shown = ({ metadata }: KubeObject) => JSON.stringify([metadata.labels, metadata.annotations]);
+    if (shown(before) !== shown(pod)) void this.#volumes.refresh();
     this.changed();
   }
 
@@ -139,11 +137,12 @@ export class PodWorker implements ContainerHost {
     this.#end(0);
   }
 
-  /** Ends all containers within `graceMs` without telling the cluster: the node stops. */
+  /** Ends all containers within `graceMs` without telling the cluster: the node stops. Volumes stay. */
   async shutDown(graceMs: number): Promise<void> {
     this.#stopWork();
     await this.#stopContainers(graceMs);
-    await this.#tearDown();
+    await this.#volumes.release();
+    await this.#sandbox?.remove();
   }
 
   /** A ConfigMap or Secret has changed. */

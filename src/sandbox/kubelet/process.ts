@@ -103,11 +103,23 @@ printf + >&3
 exec "$@" 3>&-
 `;
 
-/** Writes the script that starts containers into `directory`; returns its path. */
-export function installLauncher(directory: string): string {
-  const path = join(directory, "container.sh");
-  writeFileSync(path, LAUNCH);
-  return path;
+/**
+ * Waits for the first process of the container's PID namespace, which is its first child: unshare(1) could do so
+ * itself, but it reports a killed container as exit code 1 and complains into its log. Stays silent, too: a shell
+ * says "Killed" on stderr. Arguments: the command.
+ */
+const SUPERVISE = `
+exec 4>&2 2>/dev/null
+(exec "$@" 2>&4 4>&-)
+exit $?
+`;
+
+/** Writes the scripts that start containers into `directory`; returns the command they are started with. */
+export function installLauncher(directory: string): string[] {
+  const [supervisor, launcher] = [join(directory, "supervise.sh"), join(directory, "container.sh")];
+  writeFileSync(supervisor, SUPERVISE);
+  writeFileSync(launcher, LAUNCH);
+  return [tool("sh"), supervisor, tool("sh"), launcher];
 }
 
 const RUN = 'cd "$1" || exit 126; shift; exec "$@"';
@@ -170,7 +182,7 @@ export async function startPause(options: { hostname: string; network: boolean }
 export async function startContainer(options: {
   namespaces: Namespaces;
   /** See {@link installLauncher}. */
-  launcher: string;
+  launcher: readonly string[];
   fstab: string;
   root: string;
   command: ContainerCommand;
@@ -184,10 +196,7 @@ export async function startContainer(options: {
     tool("unshare"),
     "--mount",
     "--pid",
-    "--fork",
-    "--kill-child",
-    tool("sh"),
-    options.launcher,
+    ...options.launcher,
     ...[tool("mount"), tool("pivot_root"), tool("umount"), fstab, root, command.workingDir],
     ...become(command),
   ];
@@ -257,7 +266,7 @@ function wrap(child: ChildProcess, pid: number, exited: Promise<Exit>): Containe
   let alive = true;
   void exited.then((exit) => {
     alive = false;
-    // Who changes its user loses the kernel's promise to die with its parent: a killed unshare leaves it behind.
+    // A killed supervisor leaves the container behind.
     if (exit.signal !== undefined) signal(pid, "SIGKILL");
   });
   return {

@@ -33,7 +33,7 @@ const EXEC_OUTPUT_LIMIT = 10 * 1024;
 export interface NodeRuntime {
   readonly plan: RootPlan;
   /** See installLauncher. */
-  readonly launcher: string;
+  readonly launcher: readonly string[];
   /** The /dev that containers get. */
   readonly dev: string;
   /** This package, for mesh images. */

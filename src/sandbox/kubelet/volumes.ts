@@ -115,11 +115,16 @@ export class Volumes {
     });
   }
 
-  /** Takes everything away. */
-  async remove(): Promise<void> {
+  /** Ends all upkeep; what is on disk stays. */
+  async release(): Promise<void> {
     this.#stopped = true;
     this.#options.clock.clear(this.#timer);
-    for (const path of this.#tmpfs) await runCommand("umount", ["-l", path]).catch(() => {});
+    for (const path of this.#tmpfs.splice(0)) await runCommand("umount", ["-l", path]).catch(() => {});
+  }
+
+  /** Takes everything away. */
+  async remove(): Promise<void> {
+    await this.release();
     rmSync(join(this.#options.directory, "volumes"), { recursive: true, force: true });
   }
 
