@@ -1,5 +1,4 @@
 // The answers that the proxy itself gives, from the error catalogue (reference/data-planes.md §1.13).
-import { STATUS_CODES } from "node:http";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 
 export interface AnswerOptions {
@@ -13,11 +12,26 @@ export interface AnswerOptions {
   readonly detail?: string | undefined;
 }
 
+/** Of the catalogue's statuses; node:http has them all, and is megabytes that no proxy needs. */
+const REASONS: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  408: "Request Timeout",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
+  508: "Loop Detected",
+};
+
 /** A whole HTTP/1.1 response without body. */
 export function answer(key: PassportKey, options: AnswerOptions): Buffer {
   const passport = PASSPORTS[key];
   const text = options.trusted && options.detail ? `${passport.text}: ${options.detail}` : passport.text;
-  let head = `HTTP/1.1 ${passport.status} ${STATUS_CODES[passport.status] ?? ""}\r\n`;
+  let head = `HTTP/1.1 ${passport.status} ${REASONS[passport.status] ?? ""}\r\n`;
   head += `l5d-proxy-error: ${text.replace(/[^\x20-\x7e]/g, "?").slice(0, 512)}\r\n`;
   if (options.trusted) head += `l5d-mesh-code: ${passport.code}\r\n`;
   if (options.meshClose) head += "l5d-proxy-connection: close\r\n";
