@@ -87,7 +87,7 @@ export class Volumes {
     this.#schedule();
   }
 
-  /** Whether a volume, or a variable of a container, shows this ConfigMap or Secret. */
+  /** Whether a volume shows this ConfigMap or Secret. */
   refersTo(resource: "configmaps" | "secrets", name: string): boolean {
     const own = resource === "configmaps" ? "configMap" : "secret";
     return this.#volumes().some((volume) =>
