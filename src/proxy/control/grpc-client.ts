@@ -15,9 +15,10 @@ import { LATENCY_BUCKETS_MS } from "../../metrics/registry.ts";
 import { Backoff } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
-import { Http2Client, type Http2Failure } from "../http2/client.ts";
+import { Http2Client } from "../http2/client.ts";
 import { ERROR } from "../http2/frame.ts";
 import type { Header } from "../http2/hpack.ts";
+import type { Http2Failure } from "../http2/stream.ts";
 
 export const GRPC = {
   OK: 0,

@@ -94,12 +94,23 @@ export class FrameReader {
 /** One frame. */
 export function frameOf(type: number, flags: number, stream: number, payload: Uint8Array = EMPTY): Buffer {
   const out = Buffer.allocUnsafe(HEAD + payload.length);
-  out.writeUIntBE(payload.length, 0, 3);
+  writeHead(out, type, flags, stream, payload.length);
+  out.set(payload, HEAD);
+  return out;
+}
+
+/** The head alone, for a payload that follows as it is. */
+export function frameHead(type: number, flags: number, stream: number, length: number): Buffer {
+  const out = Buffer.allocUnsafe(HEAD);
+  writeHead(out, type, flags, stream, length);
+  return out;
+}
+
+function writeHead(out: Buffer, type: number, flags: number, stream: number, length: number): void {
+  out.writeUIntBE(length, 0, 3);
   out[3] = type;
   out[4] = flags;
   out.writeUInt32BE(stream, 5);
-  out.set(payload, HEAD);
-  return out;
 }
 
 const EMPTY = new Uint8Array(0);

@@ -30,6 +30,14 @@ export class HpackError extends Error {
   }
 }
 
+/** A well-formed list above the limits. The tables are in step: the connection goes on, only the message is lost. */
+export class HeaderListTooLarge extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "HeaderListTooLarge";
+  }
+}
+
 /** A ring of entries, newest first, bounded by their summed size. */
 class DynamicTable {
   readonly #entries: Header[] = [];
@@ -109,12 +117,14 @@ export class HpackDecoder {
     this.#table = new DynamicTable(limits.tableSize);
   }
 
-  /** The header list of a whole block. @throws HpackError */
+  /** The header list of a whole block. @throws HpackError, HeaderListTooLarge */
   decode(block: Uint8Array): Header[] {
     this.#data = block;
     this.#at = 0;
     const headers: Header[] = [];
+    const { listSize, count: most } = this.#limits;
     let size = 0;
+    let count = 0;
     let resizable = true;
     while (this.#at < block.length) {
       const byte = block[this.#at]!;
@@ -126,13 +136,13 @@ export class HpackDecoder {
       resizable = false;
       const header = this.#header(byte);
       size += sizeOf(header);
-      headers.push(header);
-      // Read to the end all the same would keep the tables in step, but a sender that ignores the limit is not owed it.
-      if (size > this.#limits.listSize)
-        throw new HpackError(`header list above ${this.#limits.listSize} bytes`);
-      if (headers.length > this.#limits.count)
-        throw new HpackError(`more than ${this.#limits.count} headers`);
+      count += 1;
+      // Beyond the limits it is read on, so that the tables stay in step, but nothing more is kept.
+      if (size <= listSize && count <= most) headers.push(header);
     }
+    if (size > listSize)
+      throw new HeaderListTooLarge(`header list of ${size} bytes, the limit is ${listSize}`);
+    if (count > most) throw new HeaderListTooLarge(`${count} headers, the limit is ${most}`);
     return headers;
   }
 
@@ -214,7 +224,8 @@ const FLEETING = new Set([
 
 export class HpackEncoder {
   readonly #table: DynamicTable;
-  #announce: number | undefined;
+  /** Sizes that the next block must tell the decoder: the smallest since the last block, then the current one. */
+  #announce: { least: number; last: number } | undefined;
 
   constructor(tableSize: number = HPACK_LIMITS.tableSize) {
     this.#table = new DynamicTable(tableSize);
@@ -225,7 +236,7 @@ export class HpackEncoder {
     const size = Math.min(limit, HPACK_LIMITS.tableSize);
     if (size === this.#table.limit) return;
     this.#table.resize(size);
-    this.#announce = size;
+    this.#announce = { least: Math.min(size, this.#announce?.least ?? size), last: size };
   }
 
   encode(headers: readonly Header[]): Buffer {
@@ -233,8 +244,10 @@ export class HpackEncoder {
     for (const [name, value] of headers) bound += name.length + value.length + 16;
     const out = Buffer.allocUnsafe(bound);
     let at = 0;
-    if (this.#announce !== undefined) {
-      at = integer(out, at, this.#announce, 5, 0x20);
+    if (this.#announce) {
+      const { least, last } = this.#announce;
+      if (least < last) at = integer(out, at, least, 5, 0x20);
+      at = integer(out, at, last, 5, 0x20);
       this.#announce = undefined;
     }
     for (const [name, value] of headers) at = this.#header(out, at, name, value);

@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type Header, HpackDecoder, HpackEncoder, HpackError } from "../../../src/proxy/http2/hpack.ts";
+import {
+  type Header,
+  HeaderListTooLarge,
+  HpackDecoder,
+  HpackEncoder,
+  HpackError,
+} from "../../../src/proxy/http2/hpack.ts";
 import { huffmanDecode, huffmanEncode, huffmanSize } from "../../../src/proxy/http2/huffman.ts";
 
 const test = suite("hpack");
@@ -104,7 +110,52 @@ test("a bomb of references is cut at the list's limit", () => {
   const encoder = new HpackEncoder();
   const decoder = new HpackDecoder();
   decoder.decode(encoder.encode([["x-big", "a".repeat(3_000)]]));
-  assert.throws(() => decoder.decode(Buffer.alloc(1_000, 0xbe)), /header list above/);
+  assert.throws(
+    () => decoder.decode(Buffer.alloc(1_000, 0xbe)),
+    (e: unknown) => e instanceof HeaderListTooLarge && /list of 3037000 bytes/.test(e.message),
+  );
+  // The connection can go on: what was indexed meanwhile is known.
+  assert.throws(
+    () => decoder.decode(Buffer.concat([Buffer.alloc(1_000, 0xbe), encoder.encode([["x-new", "value"]])])),
+    (e: unknown) => e instanceof HeaderListTooLarge,
+  );
+  assert.equal(decoder.decode(encoder.encode([["x-new", "value"]])), [["x-new", "value"]]);
+});
+
+test("a table that shrank and grew between two blocks is announced with its smallest size", () => {
+  const encoder = new HpackEncoder();
+  encoder.resize(0);
+  encoder.resize(4_096);
+  assert.is(encoder.encode([[":method", "GET"]]).toString("hex"), "203fe11f82");
+  assert.is(encoder.encode([[":method", "GET"]]).toString("hex"), "82");
+});
+
+test("RFC 7541 C.3: requests without Huffman, one table", () => {
+  const decoder = new HpackDecoder();
+  assert.equal(decoder.decode(hex("8286 8441 0f77 7777 2e65 7861 6d70 6c65 2e63 6f6d")).at(-1), [
+    ":authority",
+    "www.example.com",
+  ]);
+  assert.equal(decoder.decode(hex("8286 84be 5808 6e6f 2d63 6163 6865")).slice(3), [
+    [":authority", "www.example.com"],
+    ["cache-control", "no-cache"],
+  ]);
+  assert.equal(
+    decoder.decode(hex("8287 85bf 400a 6375 7374 6f6d 2d6b 6579 0c63 7573 746f 6d2d 7661 6c75 65")).at(-1),
+    ["custom-key", "custom-value"],
+  );
+});
+
+test("RFC 7541 C.1, C.2: integers and single fields", () => {
+  const decoder = new HpackDecoder();
+  assert.equal(decoder.decode(hex("400a 6375 7374 6f6d 2d6b 6579 0d63 7573 746f 6d2d 6865 6164 6572")), [
+    ["custom-key", "custom-header"],
+  ]);
+  assert.equal(decoder.decode(hex("040c 2f73 616d 706c 652f 7061 7468")), [[":path", "/sample/path"]]);
+  assert.equal(decoder.decode(hex("1008 7061 7373 776f 7264 0673 6563 7265 74")), [["password", "secret"]]);
+  assert.equal(decoder.decode(hex("82")), [[":method", "GET"]]);
+  // 1337 with a prefix of five bits: 1f 9a 0a.
+  assert.equal(new HpackDecoder().decode(hex("3f9a0a 82")), [[":method", "GET"]]);
 });
 
 test("secrets are never indexed", () => {

@@ -1,0 +1,67 @@
+// One exchange on an HTTP/2 connection: its state, and what hears of it.
+import type { Header } from "./hpack.ts";
+
+/** Why a stream or a connection failed. */
+export class Http2Failure extends Error {
+  /** An HTTP/2 error code. */
+  readonly code: number;
+  /** The peer did not process the request: it may be sent again elsewhere. */
+  readonly unprocessed: boolean;
+  constructor(message: string, code: number, unprocessed = false) {
+    super(message);
+    this.name = "Http2Failure";
+    this.code = code;
+    this.unprocessed = unprocessed;
+  }
+}
+
+/** What becomes of one stream. `onClose` comes exactly once, last. */
+export interface StreamHandler {
+  /** The message's headers: of the request on a server, of the final response on a client. */
+  onHeaders(headers: readonly Header[], end: boolean): void;
+  /** A view of the received bytes. They count against the window until they are given to `consume`. */
+  onData(chunk: Buffer, end: boolean): void;
+  /** Trailers end the message. */
+  onTrailers(headers: readonly Header[]): void;
+  /** A response of 1xx, before the final one. */
+  onInformational?(headers: readonly Header[]): void;
+  /** All that was queued by `sendData` has been sent. */
+  onDrain?(): void;
+  /** `error` is undefined when both messages ended as they should. */
+  onClose(error: Http2Failure | undefined): void;
+}
+
+/** One exchange. Opaque to its holder, who passes it back to the connection. */
+export class Http2Stream {
+  readonly id: number;
+  handler!: StreamHandler;
+  /** Bytes that we may send; below zero after the peer made its window smaller. */
+  sendWindow: number;
+  /** Bytes that the peer may send. */
+  receiveWindow: number;
+  /** Bytes received and not yet consumed; and those consumed for which the peer has no new room yet. */
+  held = 0;
+  consumed = 0;
+  /** Body that waits for room, `offset` bytes of its first chunk being sent already. */
+  readonly queue: Buffer[] = [];
+  queued = 0;
+  offset = 0;
+  /** What follows the queue: nothing yet, the end, or trailers. */
+  after: "more" | "end" | readonly Header[] = "more";
+  waiting = false;
+  /** Which halves have ended, and whether the message's headers came. */
+  localEnded = false;
+  remoteEnded = false;
+  headed = false;
+  closed = false;
+  /** Body length announced and not yet received, undefined without an announcement. */
+  expected: number | undefined;
+  /** Our own request was HEAD or CONNECT: its answer's content-length says nothing of the body. */
+  unmeasured = false;
+
+  constructor(id: number, sendWindow: number, receiveWindow: number) {
+    this.id = id;
+    this.sendWindow = sendWindow;
+    this.receiveWindow = receiveWindow;
+  }
+}
