@@ -1,5 +1,6 @@
 // The proxy's configuration: LINKERD2_PROXY_* from the environment, checked as a whole before anything starts.
 
+import { parseCertificates } from "../pki/pem.ts";
 import { DEFAULT_POLICIES, type DefaultPolicy, isDefaultPolicy } from "../rules/default-policy.ts";
 import { parseDuration } from "../util/duration.ts";
 import { errorMessage } from "../util/error.ts";
@@ -122,6 +123,13 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     if (text === undefined) problems.push(`${PREFIX}${name}: expected a value, it is not set`);
     return text ?? "";
   };
+  const certificates = (name: string): string => {
+    required(name);
+    return read(name, "", (text) => {
+      parseCertificates(text);
+      return text;
+    });
+  };
   const duration = (name: string, fallback: number) => read(name, fallback, parseDuration);
   const list = (text: string) =>
     text
@@ -176,7 +184,9 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     inbound: {
       listen: [inboundListen],
       ips: read("INBOUND_IPS", [], list),
-      ports: read("INBOUND_PORTS", [], (text) => parsePortSet(text).flatMap((range) => [...portsOf(range)])),
+      ports: read("INBOUND_PORTS", [], (text) => [
+        ...new Set(parsePortSet(text).flatMap((range) => [...portsOf(range)])),
+      ]),
       opaquePorts: read("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", [], parsePortSet),
       defaultPolicy: read("INBOUND_DEFAULT_POLICY", "all-unauthenticated", (text) => {
         if (!isDefaultPolicy(text))
@@ -216,7 +226,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     identity: {
       localName: required("IDENTITY_LOCAL_NAME"),
       tokenFile: required("IDENTITY_TOKEN_FILE"),
-      trustAnchors: required("IDENTITY_TRUST_ANCHORS"),
+      trustAnchors: certificates("IDENTITY_TRUST_ANCHORS"),
       trustAnchorsFile: raw("IDENTITY_TRUST_ANCHORS_FILE"),
       service: service("IDENTITY"),
       minRefresh: duration("IDENTITY_MIN_REFRESH", 10_000),

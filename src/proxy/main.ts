@@ -1,7 +1,7 @@
 // The proxy as a process: reads its configuration, proves who it is, opens its ports, serves until told to stop.
 //
 //   configuration → trust anchors → control-plane clients → certificate → inbound, outbound → ready → drain
-import { createSecureContext } from "node:tls";
+import { createSecureContext, type SecureContext } from "node:tls";
 import { createLogger, parseLevel } from "../log/logger.ts";
 import { Registry } from "../metrics/registry.ts";
 import { systemClock } from "../util/clock.ts";
@@ -12,6 +12,7 @@ import { ConfigError, type ControlService, isProfiled, type ProxyConfig, readCon
 import { connectControl } from "./control/connector.ts";
 import { GrpcClient } from "./control/grpc-client.ts";
 import { ControlDiscovery } from "./control/index.ts";
+import { Drain } from "./drain.ts";
 import { Identity } from "./identity/index.ts";
 import { TrustAnchors } from "./identity/trust-anchors.ts";
 import { createInbound } from "./inbound/index.ts";
@@ -23,6 +24,8 @@ import { kernelOriginalDestination } from "./transport/original-dst.ts";
 const BAD_CONFIG = 64;
 /** How often the log says that there is still no certificate, ms. */
 const WAIT_NOTICE = 15_000;
+/** Ports whose policy is looked up before anyone asks; further ones wait for their first connection. */
+const MAX_EAGER_PORTS = 256;
 
 export async function main(): Promise<void> {
   const clock = systemClock;
@@ -37,6 +40,10 @@ export async function main(): Promise<void> {
   }
   const log = createLogger({ level: parseLevel(config.log), format: config.logFormat });
   for (const warning of warnings) log.warn(warning);
+  const fail = (what: string, error: unknown): never => {
+    log.error(what, { error: errorMessage(error) });
+    process.exit(1);
+  };
   const registry = new Registry({ retainIdle: config.metricsRetainIdle });
   registerProcessMetrics(registry);
 
@@ -47,23 +54,23 @@ export async function main(): Promise<void> {
     log,
     onChange: () => identity.rebuild(),
   });
-  const clientOf = (service: ControlService) =>
+  const clientOf = (service: ControlService, context: () => Promise<SecureContext>) =>
     new GrpcClient({
       authority: `${service.host}:${service.port}`,
       clock,
       log,
       registry,
-      // Before there is a certificate the identity service is asked without one.
-      connect: () =>
-        connectControl(
-          service,
-          () =>
-            identity.current?.clientContext ??
-            createSecureContext({ ca: anchors.pem, minVersion: "TLSv1.3" }),
-          clock,
-        ),
+      connect: async () => connectControl(service, await context(), clock),
     });
-  const identityClient = clientOf(config.identity.service);
+  // Whoever gives us our name is asked without one: an expired certificate must not keep us from a new one.
+  const identityClient = clientOf(config.identity.service, async () =>
+    createSecureContext({ ca: anchors.pem, minVersion: "TLSv1.3" }),
+  );
+  // All others see who asks.
+  const certified = async () => {
+    await identity.ready;
+    return identity.current!.clientContext;
+  };
   const identity: Identity = new Identity({
     ...config.identity,
     client: identityClient,
@@ -73,8 +80,8 @@ export async function main(): Promise<void> {
     registry,
   });
   const clients = {
-    destination: clientOf(config.destination.service),
-    policy: clientOf(config.policy.service),
+    destination: clientOf(config.destination.service, certified),
+    policy: clientOf(config.policy.service, certified),
   };
   const discovery = new ControlDiscovery({
     ...clients,
@@ -83,26 +90,10 @@ export async function main(): Promise<void> {
     workload: config.policy.workload,
     profiled: (ip) => isProfiled(config, ip),
     profileTimeout: config.outbound.profileTimeout,
+    streamTimeout: config.outbound.policyTimeout,
     defaultPolicy: config.inbound.defaultPolicy,
     clusterNetworks: config.policy.clusterNetworks,
     opaquePorts: config.inbound.opaquePorts,
-  });
-
-  let unready: string | undefined = "waiting for the first certificate";
-  let stopping = false;
-  const shutdown = (reason: string) => {
-    if (stopping) return;
-    stopping = true;
-    void drain(reason);
-  };
-  const admin = await listenAdmin({
-    host: config.admin.host,
-    port: config.admin.port,
-    registry,
-    identity,
-    log,
-    unready: () => (stopping ? "shutting down" : unready),
-    shutdown: config.shutdown.endpointEnabled ? () => shutdown("POST /shutdown") : undefined,
   });
 
   const shared = {
@@ -117,33 +108,45 @@ export async function main(): Promise<void> {
     createInbound({ ...shared, config: config.inbound }),
     createOutbound({ ...shared, config: config.outbound }),
   ];
-  const drain = async (reason: string) => {
-    const open = () => paths.reduce((sum, path) => sum + path.connections(), 0);
-    log.info("draining", { reason, connections: open() });
-    await Promise.all(paths.map((path) => path.drain(config.shutdown.gracePeriod)));
-    log.info("stopped", { connections: open() });
-    admin.close();
-    process.exit(0);
-  };
-  process.on("SIGTERM", () => shutdown("SIGTERM"));
-  process.on("SIGINT", () => shutdown("SIGINT"));
+  let unready: string | undefined = "waiting for the first certificate";
+  const drain = new Drain({
+    paths,
+    gracePeriod: config.shutdown.gracePeriod,
+    log,
+    onEnd: () => {
+      admin.close();
+      process.exit(0);
+    },
+  });
+  const admin = await listenAdmin({
+    host: config.admin.host,
+    port: config.admin.port,
+    registry,
+    identity,
+    clock,
+    log,
+    unready: () => (drain.reason === undefined ? unready : "shutting down"),
+    shutdown: config.shutdown.endpointEnabled ? () => drain.begin("POST /shutdown") : undefined,
+  }).catch((error) => fail("cannot open the admin port", error));
+  process.on("SIGTERM", () => drain.begin("SIGTERM"));
+  process.on("SIGINT", () => drain.begin("SIGINT"));
 
   // What the pod serves is looked up at once, so that the first request finds its policy.
-  for (const port of config.inbound.ports) discovery.serverPolicy(port);
+  for (const port of config.inbound.ports.slice(0, MAX_EAGER_PORTS)) discovery.serverPolicy(port);
 
   log.info("starting", { version: VERSION, identity: config.identity.localName, admin: admin.port });
   const notice = setInterval(() => log.warn("still waiting for the first certificate"), WAIT_NOTICE).unref();
   identity.start();
   await identity.ready;
   clearInterval(notice);
+  if (drain.reason !== undefined) return;
   try {
     for (const path of paths) await path.listen();
   } catch (error) {
-    log.error("cannot open the proxy's ports", { error: errorMessage(error) });
-    process.exit(1);
+    fail("cannot open the proxy's ports", error);
   }
   // The identity service is asked once a day: no connection is kept for it.
-  identityClient.reconnect();
+  identityClient.disconnect();
   unready = undefined;
   log.info("ready");
 }

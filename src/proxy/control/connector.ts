@@ -7,11 +7,13 @@ import type { ControlService } from "../config.ts";
 
 /** Connecting and shaking hands take at most this long, ms. */
 const CONNECT_TIMEOUT = 3_000;
+/** A name server that does not answer within this is asked again, or the next one is, ms. */
+const DNS = { timeout: 1_000, tries: 3 };
 
-/** @param secureContext what to trust and, once there is a certificate, to show */
+/** @param secureContext whom to trust and what to show */
 export async function connectControl(
   service: ControlService,
-  secureContext: () => SecureContext,
+  secureContext: SecureContext,
   clock: Clock,
 ): Promise<Socket> {
   const addresses = await resolve(service.host);
@@ -25,7 +27,7 @@ export async function connectControl(
           host,
           port,
           servername: name,
-          secureContext: secureContext(),
+          secureContext,
           minVersion: "TLSv1.3",
           checkServerIdentity: (_host, { subjectaltname }) =>
             subjectaltname?.split(", ").includes(`DNS:${name}`)
@@ -55,7 +57,11 @@ async function resolve(host: string): Promise<string[]> {
   if (/^localhost\.?$/.test(host)) return ["127.0.0.1"];
   // Absolute, so that the pod's search path costs no look-ups.
   const name = host.endsWith(".") ? host : `${host}.`;
-  const addresses = await dns.resolve4(name).catch(() => dns.resolve6(name));
+  // A new one each time: it reads resolv.conf, which may have changed.
+  const resolver = new dns.Resolver(DNS);
+  const addresses = await resolver
+    .resolve4(name)
+    .catch((error) => resolver.resolve6(name).catch(() => Promise.reject(error)));
   if (addresses.length === 0) throw new Error(`${host} has no address`);
   return addresses;
 }

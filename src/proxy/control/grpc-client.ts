@@ -80,7 +80,9 @@ export class GrpcClient {
   readonly #latency: HistogramSeries;
   readonly #connected: GaugeSeries;
   readonly #waiting = new Set<Waiting>();
+  /** The connection for new calls; older ones end with the calls that they carry. */
   #client: Http2Client | undefined;
+  readonly #connections = new Set<Http2Client>();
   #connecting = false;
   #retry: Timer | undefined;
   #closed = false;
@@ -180,21 +182,22 @@ export class GrpcClient {
     });
   }
 
-  /** Ends the connection, so that the next call makes a new one: after our certificate has changed. */
-  reconnect(): void {
-    this.#client?.destroy();
+  /** Lets go of the connection once its calls have ended; the next call makes a new one. */
+  disconnect(): void {
+    this.#client?.close();
   }
 
   close(): void {
     this.#closed = true;
     this.#options.clock.clear(this.#retry);
-    this.#client?.destroy();
+    for (const connection of [...this.#connections]) connection.destroy();
     for (const waiting of [...this.#waiting])
       waiting.fail(new GrpcStatusError(GRPC.CANCELLED, "the client is closed"));
   }
 
   #connect(): void {
-    if (this.#connecting || this.#closed || this.#retry || this.#client?.available) return;
+    // A full connection is waited for: its peer said how many calls it takes.
+    if (this.#connecting || this.#closed || this.#retry || this.#client?.lasting) return;
     this.#connecting = true;
     this.#options.connect().then(
       (socket) => {
@@ -220,7 +223,9 @@ export class GrpcClient {
     const client = new Http2Client(socket, {
       clock,
       ...KEEP_ALIVE,
+      onRoom: () => this.#startWaiting(),
       onClose: (error) => {
+        this.#connections.delete(client);
         if (this.#client === client) {
           this.#client = undefined;
           this.#connected.set(0);
@@ -233,10 +238,18 @@ export class GrpcClient {
       },
     });
     this.#client = client;
+    this.#connections.add(client);
+    this.#startWaiting();
+  }
+
+  #startWaiting(): void {
+    if (this.#waiting.size === 0) return;
     for (const waiting of [...this.#waiting]) {
-      if (!client.available) break;
-      waiting.start(client);
+      if (!this.#client?.available) break;
+      waiting.start(this.#client);
     }
+    // The connection may have been asked to take no more.
+    if (this.#waiting.size > 0) this.#connect();
   }
 
   #failed(reason: string): void {

@@ -29,14 +29,14 @@ export interface ControlDiscoveryOptions {
   readonly workload: string;
   /** Whether profiles are looked up for an address. */
   readonly profiled: (ip: string) => boolean;
+  /** How long a first answer is waited for before the watched thing counts as absent, ms. */
   readonly profileTimeout: number;
+  readonly streamTimeout: number;
   readonly defaultPolicy: DefaultPolicy;
   readonly clusterNetworks: readonly string[];
   readonly opaquePorts: readonly PortRange[];
 }
 
-/** Streams must answer within this, ms (reference: CONTROL_STREAM_INITIAL_TIMEOUT). */
-const INITIAL_TIMEOUT = 3_000;
 const NO_ENDPOINTS: EndpointSet = { exists: false, endpoints: new Map(), metricLabels: {} };
 
 export class ControlDiscovery implements Discovery {
@@ -71,7 +71,7 @@ export class ControlDiscovery implements Discovery {
   }
 
   outboundPolicy(ip: string, port: number): Watch<OutboundPolicy | null> {
-    const { policy: client, clock, workload } = this.#options;
+    const { policy: client, clock, workload, streamTimeout } = this.#options;
     return this.#outbound.hold(
       addressKey(ip, port),
       (onClose) =>
@@ -82,14 +82,14 @@ export class ControlDiscovery implements Discovery {
           request: { sourceWorkload: workload, addr: addressOf(ip, port) },
           take: (policy): OutboundPolicy | null => policy,
           absent: null,
-          timeout: INITIAL_TIMEOUT,
+          timeout: streamTimeout,
           onClose,
         }),
     );
   }
 
   endpoints(path: string): Watch<EndpointSet> {
-    const { destination: client, clock, context } = this.#options;
+    const { destination: client, clock, context, streamTimeout } = this.#options;
     return this.#endpoints.hold(path, (onClose) => {
       let current = NO_ENDPOINTS;
       return new StreamWatch({
@@ -102,14 +102,22 @@ export class ControlDiscovery implements Discovery {
           return current;
         },
         absent: NO_ENDPOINTS,
-        timeout: INITIAL_TIMEOUT,
+        timeout: streamTimeout,
         onClose,
       });
     });
   }
 
   serverPolicy(port: number): Watch<Server> {
-    const { policy: client, clock, workload, defaultPolicy, clusterNetworks, opaquePorts } = this.#options;
+    const {
+      policy: client,
+      clock,
+      workload,
+      streamTimeout,
+      defaultPolicy,
+      clusterNetworks,
+      opaquePorts,
+    } = this.#options;
     return this.#servers.hold(String(port), (onClose) => {
       const initial = defaultServer({
         policy: defaultPolicy,
@@ -126,7 +134,7 @@ export class ControlDiscovery implements Discovery {
         absent: initial,
         // Traffic does not wait for the control plane.
         initial,
-        timeout: INITIAL_TIMEOUT,
+        timeout: streamTimeout,
         onClose,
       });
     });

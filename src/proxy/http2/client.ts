@@ -22,6 +22,8 @@ export interface Http2ClientOptions {
   readonly keepAliveInterval: number;
   /** The connection is given up when nothing came for this long after a PING, ms. */
   readonly keepAliveTimeout: number;
+  /** There may be room for a request that found none. */
+  readonly onRoom?: () => void;
   /** The connection is no longer usable: no new requests. Comes once. */
   readonly onClose: (error: Http2Failure | undefined) => void;
 }
@@ -47,6 +49,7 @@ export class Http2Client {
         onStream: () => {
           throw new Error("a client is not sent requests");
         },
+        onRoom: () => options.onRoom?.(),
         onEnd: (failure) => this.#ended(failure),
       },
       {
@@ -72,6 +75,11 @@ export class Http2Client {
   /** Whether a request can be made now. */
   get available(): boolean {
     return this.#connection.available;
+  }
+
+  /** Whether requests can be made, now or once others have ended. */
+  get lasting(): boolean {
+    return this.#connection.lasting;
   }
 
   get active(): number {

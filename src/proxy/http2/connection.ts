@@ -49,6 +49,8 @@ export interface ConnectionHandler {
   write(bytes: Buffer): void;
   /** A peer began a stream; servers only. */
   onStream(stream: Http2Stream): StreamHandler;
+  /** There may be room for further streams: the peer's settings came, or a stream has ended. */
+  onRoom?(): void;
   /** The connection is over and the socket to be closed. Comes once; undefined when all ended in order. */
   onEnd(failure: Http2Failure | undefined): void;
 }
@@ -132,13 +134,12 @@ export class Http2Connection {
 
   /** Whether a stream can be opened now; clients only. */
   get available(): boolean {
-    return (
-      !this.#server &&
-      !this.#ended &&
-      !this.#leaving &&
-      this.#streams.size < this.#peerMaxStreams &&
-      this.#nextId <= MAX_WINDOW
-    );
+    return !this.#server && this.lasting && this.#streams.size < this.#peerMaxStreams;
+  }
+
+  /** Whether further streams can be opened, now or once others have ended. */
+  get lasting(): boolean {
+    return !this.#ended && !this.#leaving && this.#nextId <= MAX_WINDOW;
   }
 
   /** Streams that are open. */
@@ -481,6 +482,7 @@ export class Http2Connection {
     for (let at = 0; at < payload.length; at += 6)
       this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
     this.#emit(frameOf(TYPE.SETTINGS, FLAG.ACK, 0));
+    this.#handler.onRoom?.();
   }
 
   #setting(name: number, value: number): void {
@@ -664,6 +666,7 @@ export class Http2Connection {
     if (stream.held > 0) this.#credit(stream.held);
     stream.handler.onClose(error);
     this.#endIfIdle();
+    if (this.available) this.#handler.onRoom?.();
   }
 
   #forgive(id: number): void {

@@ -5,7 +5,7 @@ import type { MessageOf } from "../../api/codec.ts";
 import { Certify, type CertifyResponse } from "../../api/identity.ts";
 import { timestampMs } from "../../api/time.ts";
 import type { Logger } from "../../log/logger.ts";
-import type { Registry } from "../../metrics/registry.ts";
+import type { CounterSeries, GaugeSeries, Registry } from "../../metrics/registry.ts";
 import { verifyChain } from "../../pki/chain.ts";
 import { createCsr } from "../../pki/csr.ts";
 import { generateKey, type KeyPair, privateKeyPem, spkiOf } from "../../pki/key.ts";
@@ -52,6 +52,8 @@ export class Identity implements IdentitySource {
   readonly #options: IdentityOptions;
   readonly #backoff: Backoff;
   readonly #listeners = new Set<(credentials: Credentials) => void>();
+  readonly #refreshes: CounterSeries;
+  readonly #refreshed: GaugeSeries;
   #resolveReady: () => void = () => {};
   #leaf: Leaf | undefined;
   #credentials: Credentials | undefined;
@@ -73,6 +75,15 @@ export class Identity implements IdentitySource {
       )
       .labels();
     registry.onCollect(() => expiration.set(this.#leaf ? Math.floor(this.#leaf.expiresAt / 1000) : 0));
+    this.#refreshes = registry
+      .counter("identity_cert_refreshes_total", "Certificates that the proxy obtained.")
+      .labels();
+    this.#refreshed = registry
+      .gauge(
+        "identity_cert_refresh_timestamp_seconds",
+        "When the proxy last obtained a certificate, in seconds since the epoch.",
+      )
+      .labels();
   }
 
   get current(): Credentials | undefined {
@@ -107,17 +118,15 @@ export class Identity implements IdentitySource {
   }
 
   async #refresh(): Promise<void> {
-    const { clock, log, registry, localName, minRefresh, maxRefresh } = this.#options;
+    const { clock, log, localName, minRefresh, maxRefresh } = this.#options;
     if (this.#stopped) return;
     let delay: number;
     try {
       this.#leaf = await this.#certify();
       this.rebuild();
       this.#backoff.reset();
-      registry
-        .counter("identity_cert_refreshes_total", "Certificates that the proxy obtained.")
-        .labels()
-        .inc();
+      this.#refreshes.inc();
+      this.#refreshed.set(Math.floor(clock.now() / 1000));
       const life = this.#leaf.expiresAt - clock.now();
       delay = Math.min(Math.max(life * REFRESH_AT, minRefresh), maxRefresh);
       log.info("certified", { identity: localName, expires: new Date(this.#leaf.expiresAt).toISOString() });

@@ -23,6 +23,7 @@ export class TrustAnchors {
   #pem: string;
   #refused: string | undefined;
   #timer: Timer | undefined;
+  #stopped = false;
 
   private constructor(options: TrustAnchorsOptions) {
     this.#options = options;
@@ -31,7 +32,8 @@ export class TrustAnchors {
 
   static async start(options: TrustAnchorsOptions): Promise<TrustAnchors> {
     const anchors = new TrustAnchors(options);
-    if (options.file !== undefined) await anchors.#look();
+    // The first look is not a change: nothing was built on the environment's anchors yet.
+    if (options.file !== undefined) await anchors.#look(() => {});
     return anchors;
   }
 
@@ -41,24 +43,26 @@ export class TrustAnchors {
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#options.clock.clear(this.#timer);
   }
 
-  async #look(): Promise<void> {
+  async #look(changed: () => void): Promise<void> {
     const { file, clock, log, onChange } = this.#options;
     try {
       const text = await readFile(file!, "utf8");
       if (text !== this.#pem && text !== this.#refused) {
         this.#refused = text;
-        parseCertificates(text);
+        const count = parseCertificates(text).length;
         this.#refused = undefined;
         this.#pem = text;
-        onChange();
+        log.info("trust anchors read", { file, certificates: count });
+        changed();
       }
     } catch (error) {
       if (errorCode(error) !== "ENOENT")
         log.warn("the trust anchors' file is refused", { error: errorMessage(error) });
     }
-    this.#timer = clock.after(INTERVAL, () => void this.#look());
+    if (!this.#stopped) this.#timer = clock.after(INTERVAL, () => void this.#look(onChange));
   }
 }

@@ -75,6 +75,7 @@ async function withPlane(
     workload: "",
     profiled: () => true,
     profileTimeout: 5_000,
+    streamTimeout: 3_000,
     defaultPolicy: "all-unauthenticated",
     clusterNetworks: [],
     opaquePorts: [],
