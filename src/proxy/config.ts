@@ -257,7 +257,8 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
   for (const name of Object.keys(env)) {
     if (!name.startsWith(PREFIX)) continue;
     const bare = name.slice(PREFIX.length);
-    if (!used.has(bare) && !WITHOUT_EFFECT.has(bare)) warn(`${name} is not known and has no effect`);
+    if (!used.has(bare) && !WITHOUT_EFFECT.has(bare))
+      warn(`${name} is not known to this proxy and has no effect`);
   }
   if (problems.length > 0) throw new ConfigError(problems);
   return config;

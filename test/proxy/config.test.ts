@@ -1,0 +1,179 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { proxyEnv } from "../../src/inject/env.ts";
+import { DEFAULT_VALUES } from "../../src/manifests/values.ts";
+import { ConfigError, isProfiled, parseAddress, readConfig } from "../../src/proxy/config.ts";
+import { Authority } from "../support/identity-service.ts";
+
+const test = suite("proxy configuration");
+const { pem } = new Authority().root;
+
+/** The least that a proxy needs. */
+const LEAST: NodeJS.ProcessEnv = {
+  LINKERD2_PROXY_IDENTITY_LOCAL_NAME: "web.emoji.test",
+  LINKERD2_PROXY_IDENTITY_TOKEN_FILE: "/token",
+  LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: pem,
+  LINKERD2_PROXY_IDENTITY_SVC_ADDR: "mesh-identity-headless.mesh-system.svc.cluster.local:8080",
+  LINKERD2_PROXY_IDENTITY_SVC_NAME: "identity.test",
+  LINKERD2_PROXY_DESTINATION_SVC_ADDR: "mesh-dst-headless.mesh-system.svc.cluster.local:8086",
+  LINKERD2_PROXY_DESTINATION_SVC_NAME: "destination.test",
+  LINKERD2_PROXY_POLICY_SVC_ADDR: "localhost.:8090",
+  LINKERD2_PROXY_POLICY_WORKLOAD: '{"ns":"emoji","pod":"web"}',
+};
+
+const read = (more: NodeJS.ProcessEnv = {}) => {
+  const warnings: string[] = [];
+  return { config: readConfig({ ...LEAST, ...more }, (warning) => warnings.push(warning)), warnings };
+};
+
+const problems = (env: NodeJS.ProcessEnv): readonly string[] => {
+  try {
+    readConfig(env, () => {});
+  } catch (error) {
+    assert.instance(error, ConfigError);
+    return (error as ConfigError).problems;
+  }
+  return [];
+};
+
+test("defaults are Linkerd's", () => {
+  const { config, warnings } = read();
+  assert.equal(warnings, []);
+  assert.equal(config.inbound.listen, [{ ip: "0.0.0.0", port: 4143 }]);
+  assert.equal(config.outbound.listen, [{ ip: "127.0.0.1", port: 4140 }]);
+  assert.equal(config.admin, { host: "127.0.0.1", port: 4191 });
+  assert.is(config.inbound.connectTimeout, 300);
+  assert.is(config.outbound.connectTimeout, 1_000);
+  assert.is(config.inbound.defaultPolicy, "all-unauthenticated");
+  assert.is(config.shutdown.gracePeriod, 120_000);
+  assert.is(config.shutdown.endpointEnabled, false);
+  assert.is(config.outbound.profileTimeout, 500);
+  assert.is(config.metricsRetainIdle, 600_000);
+  assert.equal(config.policy.service, { host: "localhost.", port: 8090, name: undefined });
+  assert.equal(config.destination.service, {
+    host: "mesh-dst-headless.mesh-system.svc.cluster.local",
+    port: 8086,
+    name: "destination.test",
+  });
+});
+
+test("what is set is taken", () => {
+  const { config } = read({
+    LINKERD2_PROXY_INBOUND_LISTEN_ADDR: "[::]:5143",
+    LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS: "127.0.0.1:5140,[::1]:5140",
+    LINKERD2_PROXY_ADMIN_LISTEN_ADDR: "[::]:5191",
+    LINKERD2_PROXY_INBOUND_PORTS: "80,8080-8082",
+    LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION: "25,3306",
+    LINKERD2_PROXY_INBOUND_DEFAULT_POLICY: "cluster-authenticated",
+    LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS: "10.0.0.0/8,fd00::/8",
+    LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS: "10.0.0.0/8",
+    LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED: "true",
+    LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD: "30s",
+    LINKERD2_PROXY_OUTBOUND_DISCOVERY_IDLE_TIMEOUT: "0",
+    LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS_FILE: "/trust/ca-bundle.crt",
+    LINKERD2_PROXY_LOG_FORMAT: "json",
+  });
+  assert.equal(config.inbound.listen, [{ ip: "::", port: 5143 }]);
+  assert.is(config.outbound.inboundPort, 5143);
+  assert.equal(config.outbound.listen[1], { ip: "::1", port: 5140 });
+  assert.equal(config.admin, { host: "::", port: 5191 });
+  assert.equal(config.inbound.ports, [80, 8080, 8081, 8082]);
+  assert.is(config.inbound.defaultPolicy, "cluster-authenticated");
+  assert.equal(config.policy.clusterNetworks, ["10.0.0.0/8", "fd00::/8"]);
+  assert.ok(isProfiled(config, "10.1.2.3"));
+  assert.not(isProfiled(config, "192.168.0.1"));
+  assert.ok(config.shutdown.endpointEnabled);
+  assert.is(config.shutdown.gracePeriod, 30_000);
+  assert.is(config.outbound.discoveryIdleTimeout, 0);
+  assert.is(config.identity.trustAnchorsFile, "/trust/ca-bundle.crt");
+  assert.is(config.logFormat, "json");
+});
+
+test("every problem is told at once, each with its variable and what was expected", () => {
+  const told = problems({
+    ...LEAST,
+    LINKERD2_PROXY_INBOUND_LISTEN_ADDR: "nowhere",
+    LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT: "1 fortnight",
+    LINKERD2_PROXY_INBOUND_DEFAULT_POLICY: "everyone",
+    LINKERD2_PROXY_INBOUND_PORTS: "80,http",
+    LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS: "10.0.0.0/80",
+    LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: "not PEM",
+    LINKERD2_PROXY_IDENTITY_LOCAL_NAME: " ",
+    LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED: "maybe",
+    LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT: "0",
+    LINKERD2_PROXY_LOG_FORMAT: "xml",
+    LINKERD2_PROXY_IDENTITY_DISABLED: "1",
+  });
+  for (const [name, expected] of [
+    ["INBOUND_LISTEN_ADDR", /expected host:port, got "nowhere"/],
+    ["OUTBOUND_CONNECT_TIMEOUT", /expected a duration such as .*got "1 fortnight"/],
+    ["INBOUND_DEFAULT_POLICY", /expected one of .*all-authenticated/],
+    ["INBOUND_PORTS", /got "http"/],
+    ["POLICY_CLUSTER_NETWORKS", /10\.0\.0\.0\/80/],
+    ["IDENTITY_TRUST_ANCHORS", /expected at least one PEM CERTIFICATE/],
+    ["IDENTITY_LOCAL_NAME", /it is not set/],
+    ["SHUTDOWN_ENDPOINT_ENABLED", /expected one of true, false/],
+    ["OUTBOUND_MAX_IN_FLIGHT", /above 0/],
+    ["LOG_FORMAT", /plain, json/],
+    ["IDENTITY_DISABLED", /not supported/],
+  ] as const) {
+    const found = told.filter((line) => line.startsWith(`LINKERD2_PROXY_${name}: `));
+    assert.is(found.length, 1, `${name} in\n${told.join("\n")}`);
+    assert.match(found[0]!, expected);
+  }
+  assert.is(told.length, 11);
+});
+
+test("an empty environment names all that is needed; a service elsewhere needs a name", () => {
+  const told = problems({});
+  for (const name of [
+    "IDENTITY_LOCAL_NAME",
+    "IDENTITY_TOKEN_FILE",
+    "IDENTITY_TRUST_ANCHORS",
+    "IDENTITY_SVC_ADDR",
+    "DESTINATION_SVC_ADDR",
+    "POLICY_SVC_ADDR",
+    "POLICY_WORKLOAD",
+  ])
+    assert.ok(
+      told.some((line) => line.startsWith(`LINKERD2_PROXY_${name}: expected a value`)),
+      name,
+    );
+  assert.match(
+    problems({ ...LEAST, LINKERD2_PROXY_DESTINATION_SVC_NAME: "" }).join(),
+    /DESTINATION_SVC_NAME: expected the service's identity/,
+  );
+});
+
+test("a name that is not known is warned of, and changes nothing", () => {
+  const { warnings } = read({ LINKERD2_PROXY_WARP_SPEED: "9", OTHER: "x", LINKERD2_PROXY_CORES: "1" });
+  assert.equal(warnings, ["LINKERD2_PROXY_WARP_SPEED is not known to this proxy and has no effect"]);
+});
+
+test("addresses", () => {
+  assert.equal(parseAddress("localhost.:80"), { host: "localhost.", port: 80 });
+  assert.equal(parseAddress("[fd00::1]:80"), { host: "fd00::1", port: 80 });
+  for (const bad of ["80", "host", "host:", "host:99999", "fd00::1:80", "[::1]", "a b:c"])
+    assert.throws(() => parseAddress(bad), /expected host:port/, bad);
+});
+
+test("what the injector writes by default is understood without a warning", () => {
+  const values = { ...DEFAULT_VALUES, identityTrustAnchorsPEM: pem };
+  const env: NodeJS.ProcessEnv = {};
+  for (const { name, value } of proxyEnv(values, { inboundPorts: "8080,4191" })) {
+    // As the kubelet would: fields of the pod, then references to what stands before.
+    env[name] = (value ?? (name === "_pod_ips" ? "10.0.0.7" : name)).replace(
+      /\$\((\w+)\)/g,
+      (_, other) => env[other] ?? "",
+    );
+  }
+  const warnings: string[] = [];
+  const config = readConfig(env, (warning) => warnings.push(warning));
+  assert.equal(warnings, []);
+  assert.equal(config.inbound.ports, [4191, 8080]);
+  assert.equal(config.inbound.ips, ["10.0.0.7"]);
+  assert.match(config.identity.localName, /^_pod_sa\._pod_ns\.serviceaccount\.identity\.mesh-system\./);
+  assert.match(config.identity.service.host, /^mesh-identity-headless\.mesh-system\.svc/);
+});
+
+test.run();
