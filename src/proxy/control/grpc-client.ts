@@ -64,6 +64,8 @@ const BACKOFF = { min: 100, max: 10_000, jitter: 0.1 };
 const KEEP_ALIVE = { keepAliveInterval: 10_000, keepAliveTimeout: 3_000 };
 /** Calls that wait for a connection; more are refused. */
 const MAX_WAITING = 10_000;
+/** A call that the peer did not look at is made again, at most so often. */
+const MAX_ATTEMPTS = 5;
 /** Largest message we take from the control plane, bytes. */
 const MAX_MESSAGE = 4 * 1024 * 1024;
 
@@ -111,6 +113,7 @@ export class GrpcClient {
     const { clock, authority } = this.#options;
     let cancel: (() => void) | undefined;
     let ended = false;
+    let attempts = 0;
     const started = clock.monotonic();
     const end = (error: GrpcStatusError | undefined) => {
       if (ended) return;
@@ -126,13 +129,17 @@ export class GrpcClient {
       fail: end,
       start: (client) => {
         this.#waiting.delete(entry);
+        attempts += 1;
         const response = new Response(
           (body) => {
             if (ended) return;
             if (response.count === 1) this.#latency.observe(clock.monotonic() - started);
             handler.onMessage(decode(method.response, body));
           },
-          end,
+          (error, unprocessed) => {
+            if (unprocessed && !ended && !this.#closed && attempts < MAX_ATTEMPTS) this.#wait(entry);
+            else end(error);
+          },
           () => cancel?.(),
         );
         cancel = client.request(
@@ -146,10 +153,7 @@ export class GrpcClient {
     if (this.#closed || this.#waiting.size >= MAX_WAITING) {
       queueMicrotask(() => end(new GrpcStatusError(GRPC.UNAVAILABLE, "the client is closed or overfull")));
     } else if (this.#client?.available) entry.start(this.#client);
-    else {
-      this.#waiting.add(entry);
-      this.#connect();
-    }
+    else this.#wait(entry);
     return () => {
       if (ended) return;
       ended = true;
@@ -193,6 +197,11 @@ export class GrpcClient {
     for (const connection of [...this.#connections]) connection.destroy();
     for (const waiting of [...this.#waiting])
       waiting.fail(new GrpcStatusError(GRPC.CANCELLED, "the client is closed"));
+  }
+
+  #wait(entry: Waiting): void {
+    this.#waiting.add(entry);
+    this.#connect();
   }
 
   #connect(): void {
@@ -283,14 +292,14 @@ function headersOf(path: string, authority: string): Header[] {
 class Response {
   readonly #deframer = new Deframer(MAX_MESSAGE);
   readonly #message: (body: Buffer) => void;
-  readonly #end: (error: GrpcStatusError | undefined) => void;
+  readonly #end: (error: GrpcStatusError | undefined, unprocessed: boolean) => void;
   readonly #abort: () => void;
   #status: GrpcStatusError | "ok" | undefined;
   count = 0;
 
   constructor(
     message: (body: Buffer) => void,
-    end: (error: GrpcStatusError | undefined) => void,
+    end: (error: GrpcStatusError | undefined, unprocessed: boolean) => void,
     abort: () => void,
   ) {
     this.#message = message;
@@ -322,13 +331,12 @@ class Response {
   }
 
   onClose(error: Http2Failure | undefined): void {
-    if (this.#status instanceof GrpcStatusError) this.#end(this.#status);
-    else if (this.#status === "ok") this.#end(undefined);
-    else if (error)
-      this.#end(
-        new GrpcStatusError(error.code === ERROR.CANCEL ? GRPC.CANCELLED : GRPC.UNAVAILABLE, error.message),
-      );
-    else this.#end(new GrpcStatusError(GRPC.UNKNOWN, "an answer without a status"));
+    const status =
+      this.#status ??
+      (error
+        ? new GrpcStatusError(error.code === ERROR.CANCEL ? GRPC.CANCELLED : GRPC.UNAVAILABLE, error.message)
+        : new GrpcStatusError(GRPC.UNKNOWN, "an answer without a status"));
+    this.#end(status === "ok" ? undefined : status, error?.unprocessed ?? false);
   }
 
   #readStatus(headers: readonly Header[]): void {
