@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT = 3_000;
 /** A name server that does not answer within this is asked again, or the next one is, ms. */
 const DNS = { timeout: 1_000, tries: 3 };
 
-/** @param secureContext whom to trust and what to show */
+/** @param secureContext whom to trust and what to show; it also sets the least version of TLS */
 export async function connectControl(
   service: ControlService,
   secureContext: SecureContext,
@@ -28,7 +28,6 @@ export async function connectControl(
           port,
           servername: name,
           secureContext,
-          minVersion: "TLSv1.3",
           checkServerIdentity: (_host, { subjectaltname }) =>
             subjectaltname?.split(", ").includes(`DNS:${name}`)
               ? undefined
