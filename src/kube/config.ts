@@ -66,8 +66,24 @@ export async function loadKubeConfig(options: KubeConfigOptions = {}): Promise<C
     });
   }
   const url = parseServer(cluster.server);
+  /** Adds what the kubeconfig says of TLS and of the user, asking its credential plugin if it has one. */
+  const authenticate = async (target: object): Promise<void> => {
+    try {
+      await config.applyToHTTPSOptions(target as never);
+    } catch (cause) {
+      const context = config.getCurrentContext();
+      throw new MeshError(`the kubeconfig's context ${context} cannot be used: ${errorMessage(cause)}`, {
+        hints: [
+          url.protocol === "http:"
+            ? "Its server is plain HTTP: set insecure-skip-tls-verify: true for that cluster, or use https."
+            : "Check the user's credentials: kubectl config view --minify",
+        ],
+        cause,
+      });
+    }
+  };
   const settings: Record<string, unknown> = { headers: {} };
-  await config.applyToHTTPSOptions(settings as never);
+  await authenticate(settings);
   const tls: Record<string, unknown> = {};
   for (const key of ["ca", "cert", "key", "pfx", "passphrase", "rejectUnauthorized", "servername"]) {
     if (settings[key] !== undefined && settings[key] !== null) tls[key] = settings[key];
@@ -80,7 +96,7 @@ export async function loadKubeConfig(options: KubeConfigOptions = {}): Promise<C
     namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? "default",
     async headers() {
       const fresh: { headers: Record<string, string>; auth?: string } = { headers: {} };
-      await config.applyToHTTPSOptions(fresh as never);
+      await authenticate(fresh);
       const headers: Record<string, string> = { ...fresh.headers, ...impersonation(options) };
       if (fresh.auth) headers["Authorization"] = `Basic ${Buffer.from(fresh.auth).toString("base64")}`;
       return headers;

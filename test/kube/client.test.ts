@@ -142,6 +142,11 @@ test("a kubeconfig is read; an unknown context lists those there are; none at al
       (await rejection(loadKubeConfig({ kubeconfig: join(directory, "none") }))).message,
       /cannot read the kubeconfig/,
     );
+    const plain = { ...config, clusters: [{ name: "c", cluster: { server: "http://127.0.0.1:1" } }] };
+    writeFileSync(file, JSON.stringify(plain));
+    const insecure = await rejection(loadKubeConfig({ kubeconfig: file }));
+    assert.match(insecure.message, /context here cannot be used/);
+    assert.match(insecure.hints[0]!, /plain HTTP/);
     writeFileSync(file, "clusters: [");
     assert.match(
       (await rejection(loadKubeConfig({ kubeconfig: file }))).message,
