@@ -124,6 +124,22 @@ test("metrics as text, compressed for whoever asks", () =>
     assert.is(head.body.length, 0);
   }));
 
+test("many metrics are compressed too", () =>
+  withAdmin(async ({ port }, registry) => {
+    for (let i = 0; i < 5_000; i += 1)
+      registry
+        .counter("many_total", "M.")
+        .labels({ name: `series-${i}` })
+        .inc();
+    const { body } = await ask(port, "/metrics", { headers: { "accept-encoding": "gzip" } });
+    assert.is(
+      gunzipSync(body)
+        .toString()
+        .match(/^many_total/gm)?.length,
+      5_000,
+    );
+  }));
+
 test("one connection serves request after request, also when they come at once", () =>
   withAdmin(async ({ port }) => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
