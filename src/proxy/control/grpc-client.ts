@@ -59,8 +59,13 @@ export interface GrpcClientOptions {
   readonly registry: Registry;
 }
 
-/** Reconnecting waits between these, ms (reference: 100 ms–10 s). */
-const BACKOFF = { min: 100, max: 10_000, jitter: 0.1 };
+/** Reconnecting waits between these, ms: a control plane that starts or is replaced is met soon after it is there. */
+const BACKOFF = { min: 100, max: 2_000, jitter: 0.5 };
+/** Between these once it has been away for a while, ms (Linkerd's bound): it may be away for long. */
+const PATIENT_BACKOFF = { min: 2_000, max: 10_000, jitter: 0.5 };
+const PATIENT_AFTER = 60_000;
+/** A connection that held for this long is no sign of trouble when it ends, ms. */
+const LASTING = 10_000;
 const KEEP_ALIVE = { keepAliveInterval: 10_000, keepAliveTimeout: 3_000 };
 /** Calls that wait for a connection; more are refused. */
 const MAX_WAITING = 10_000;
@@ -77,6 +82,9 @@ interface Waiting {
 export class GrpcClient {
   readonly #options: GrpcClientOptions;
   readonly #backoff: Backoff;
+  readonly #patientBackoff: Backoff;
+  /** Since when no connection lasts. */
+  #awaySince: number | undefined;
   readonly #requests: CounterSeries;
   readonly #responses: Family<CounterSeries>;
   readonly #latency: HistogramSeries;
@@ -92,6 +100,7 @@ export class GrpcClient {
   constructor(options: GrpcClientOptions) {
     this.#options = options;
     this.#backoff = new Backoff(BACKOFF, options.clock.random);
+    this.#patientBackoff = new Backoff(PATIENT_BACKOFF, options.clock.random);
     const { registry, authority } = options;
     const labels = { addr: authority };
     this.#requests = registry.counter("control_request_total", "Calls to the control plane.").labels(labels);
@@ -239,11 +248,16 @@ export class GrpcClient {
           this.#client = undefined;
           this.#connected.set(0);
         }
-        // A connection that held for a while is no sign of trouble when it ends.
-        if (clock.monotonic() - since > BACKOFF.max) this.#backoff.reset();
+        if (clock.monotonic() - since > LASTING) {
+          this.#backoff.reset();
+          this.#patientBackoff.reset();
+          this.#awaySince = undefined;
+        }
         if (error)
           log.info("the connection to the control plane ended", { addr: authority, error: error.message });
-        if (this.#waiting.size > 0) this.#failed(error?.message ?? "closed");
+        // Also when nobody waits just now: many watches come back one by one, and each would connect at once.
+        if (this.#client === undefined && (error || this.#waiting.size > 0))
+          this.#failed(error?.message ?? "closed");
       },
     });
     this.#client = client;
@@ -262,15 +276,17 @@ export class GrpcClient {
   }
 
   #failed(reason: string): void {
-    if (this.#closed) return;
-    const delay = this.#backoff.next();
+    if (this.#closed || this.#retry) return;
     const { clock, authority, log } = this.#options;
+    this.#awaySince ??= clock.monotonic();
+    const away = clock.monotonic() - this.#awaySince;
+    const delay = (away < PATIENT_AFTER ? this.#backoff : this.#patientBackoff).next();
     log.info("the control plane cannot be reached, trying again", {
       addr: authority,
       reason,
       delay_ms: Math.round(delay),
     });
-    this.#retry ??= clock.after(delay, () => {
+    this.#retry = clock.after(delay, () => {
       this.#retry = undefined;
       if (this.#waiting.size > 0) this.#connect();
     });

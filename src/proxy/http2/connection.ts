@@ -49,7 +49,7 @@ export interface ConnectionHandler {
   write(bytes: Buffer): void;
   /** A peer began a stream; servers only. */
   onStream(stream: Http2Stream): StreamHandler;
-  /** There may be room for further streams: the peer's settings came, or a stream has ended. */
+  /** Room for further streams may have changed: the peer's settings came, a stream has ended, or no more are taken. */
   onRoom?(): void;
   /** The connection is over and the socket to be closed. Comes once; undefined when all ended in order. */
   onEnd(failure: Http2Failure | undefined): void;
@@ -535,8 +535,9 @@ export class Http2Connection {
       if (!this.#server && stream.id > last)
         this.#close(stream, new Http2Failure("the peer goes away", ERROR.REFUSED_STREAM, true));
     }
-    // The streams that it still answers end first.
+    // The streams that it still answers end first; who waits for room here is to look elsewhere.
     this.#endIfIdle();
+    if (!this.#ended) this.#handler.onRoom?.();
   }
 
   #windowUpdate(id: number, payload: Buffer): void {

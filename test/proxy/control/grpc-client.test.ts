@@ -1,6 +1,7 @@
 // The gRPC client against a bare node:http2 server, which can do what no proper server does.
 import * as http2 from "node:http2";
 import { type AddressInfo, createConnection } from "node:net";
+import { type Duplex, PassThrough } from "node:stream";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode, type MessageOf } from "../../../src/api/codec.ts";
@@ -210,6 +211,23 @@ test("GOAWAY: streams that are open go on, new calls go over a new connection", 
     await until(() => names.includes("end"));
   }));
 
+test("GOAWAY on a full connection: calls that wait for room are made on a new one", () =>
+  withPlane(
+    async (plane) => {
+      plane.handle = (stream) => stream.respond(OK);
+      const held = failure(plane.ask());
+      await until(() => plane.streams.length === 1);
+      const waiting = plane.ask();
+      plane.handle = (stream) => finish(stream, [profile("two")], { "grpc-status": "0" });
+      plane.sessions[0]!.goaway(0);
+      assert.is((await waiting).fullyQualifiedName, "two");
+      assert.is(plane.connects, 2);
+      plane.client.close();
+      await held;
+    },
+    { maxConcurrentStreams: 1 },
+  ));
+
 test("a cancelled call is heard of by the server, and of no more here", () =>
   withPlane(async (plane) => {
     let told = 0;
@@ -258,5 +276,87 @@ test("the server goes and comes back on its port: the next call is served", () =
     await new Promise<void>((resolve) => plane.server.listen(port, "127.0.0.1", resolve));
     assert.is((await late).fullyQualifiedName, "a");
   }));
+
+/** Time that passes only as the timers of the client under test are let pass. */
+class StepClock implements Clock {
+  #now = 0;
+  #timers: { at: number; fn: () => void }[] = [];
+  now = () => this.#now;
+  monotonic = () => this.#now;
+  random = () => 0.5;
+  after(ms: number, fn: () => void) {
+    const id = { at: this.#now + ms, fn };
+    this.#timers.push(id);
+    return { id };
+  }
+  clear(timer: { readonly id: unknown } | undefined): void {
+    this.#timers = this.#timers.filter((one) => one !== timer?.id);
+  }
+  /** Lets the next timer pass. @returns how long it took, ms */
+  step(): number {
+    const [next] = this.#timers.sort((a, b) => a.at - b.at);
+    assert.ok(next, "no timer");
+    this.clear({ id: next });
+    const took = next!.at - this.#now;
+    this.#now = next!.at;
+    next!.fn();
+    return took;
+  }
+  get idle(): boolean {
+    return this.#timers.length === 0;
+  }
+}
+
+const offline = (clock: Clock, connect: () => Promise<Duplex>): GrpcClient =>
+  new GrpcClient({
+    authority: "plane:1",
+    clock,
+    log: createLogger({ level: "off" }),
+    registry: new Registry(),
+    connect,
+  });
+
+const nobody = { onMessage: () => {}, onEnd: () => {} };
+
+test("a control plane that is away is met within three seconds of its return, after a minute within fifteen", async () => {
+  const clock = new StepClock();
+  let connects = 0;
+  const client = offline(clock, () => {
+    connects += 1;
+    return Promise.reject(new Error("queryA ENODATA"));
+  });
+  client.call(GetProfile, { path: "x" }, nobody);
+  const delays: [at: number, ms: number][] = [];
+  while (clock.now() < 180_000) {
+    await until(() => !clock.idle);
+    delays.push([clock.now(), clock.step()]);
+  }
+  assert.equal(
+    delays.slice(0, 6).map(([, ms]) => ms),
+    [125, 250, 500, 1_000, 2_000, 2_500],
+  );
+  assert.ok(delays.every(([at, ms]) => ms <= (at < 60_000 ? 3_000 : 15_000)));
+  assert.ok(connects < 60, `${connects} connections in three minutes`);
+  client.close();
+});
+
+test("a control plane that drops each connection is not stormed by callers who come one by one", async () => {
+  const clock = new StepClock();
+  let connects = 0;
+  const client = offline(clock, async () => {
+    connects += 1;
+    const socket = new PassThrough();
+    setImmediate(() => socket.destroy());
+    return socket;
+  });
+  for (let i = 0; i < 50; i += 1) {
+    let ended = false;
+    client.call(GetProfile, { path: "x" }, { onMessage: () => {}, onEnd: () => (ended = true) });
+    await new Promise((resolve) => setImmediate(() => setImmediate(() => setImmediate(resolve))));
+    if (i === 0) assert.ok(ended);
+  }
+  assert.is(connects, 1);
+  client.close();
+});
 
 test.run();
