@@ -1,6 +1,6 @@
 // What each controller may do in the cluster: no more than it needs.
 import type { KubeObject } from "../kube/types.ts";
-import { COMPONENTS, CONFIG_MAP, type ComponentNames, KEYS } from "./names.ts";
+import { COMPONENTS, type ComponentNames, KEYS } from "./names.ts";
 
 interface PolicyRule {
   readonly apiGroups: readonly string[];
@@ -9,66 +9,40 @@ interface PolicyRule {
   readonly resourceNames?: readonly string[];
 }
 
-const READ = ["get", "list", "watch"];
-const read = (group: string, ...resources: string[]): PolicyRule => ({
+/** What a reflector does. */
+const WATCH = ["list", "watch"];
+const rule = (verbs: readonly string[], group: string, ...resources: string[]): PolicyRule => ({
   apiGroups: [group],
   resources,
-  verbs: READ,
+  verbs,
 });
-const events: PolicyRule = {
-  apiGroups: ["", "events.k8s.io"],
-  resources: ["events"],
-  verbs: ["create", "patch"],
-};
+const events = rule(["create"], "", "events");
 
 type ComponentKey = keyof typeof COMPONENTS;
 
 const CLUSTER_RULES: Readonly<Record<ComponentKey, readonly PolicyRule[]>> = {
-  identity: [
-    { apiGroups: ["authentication.k8s.io"], resources: ["tokenreviews"], verbs: ["create"] },
-    events,
-  ],
+  identity: [rule(["create"], "authentication.k8s.io", "tokenreviews"), events],
   destination: [
-    read("", "pods", "services", "nodes", "namespaces"),
-    read("discovery.k8s.io", "endpointslices"),
-    read("apps", "replicasets"),
-    read("batch", "jobs"),
-    read("linkerd.io", "serviceprofiles"),
-    read("workload.linkerd.io", "externalworkloads"),
+    rule(WATCH, "", "namespaces", "services", "pods"),
+    rule(WATCH, "discovery.k8s.io", "endpointslices"),
   ],
-  policy: [
-    read("", "pods", "services", "namespaces"),
-    read(
-      "policy.linkerd.io",
-      "servers",
-      "serverauthorizations",
-      "authorizationpolicies",
-      "meshtlsauthentications",
-      "networkauthentications",
-      "httproutes",
-      "httplocalratelimitpolicies",
-      "egressnetworks",
-    ),
-    read("gateway.networking.k8s.io", "httproutes", "grpcroutes", "tlsroutes", "tcproutes"),
-    read("workload.linkerd.io", "externalworkloads"),
-  ],
+  policy: [rule(WATCH, "", "namespaces", "services", "pods")],
   proxyInjector: [
-    read("", "namespaces", "pods", "replicationcontrollers"),
-    read("apps", "deployments", "replicasets", "daemonsets", "statefulsets"),
-    read("batch", "jobs", "cronjobs"),
+    // One that the watch has not brought yet is asked for by name.
+    rule(["get", ...WATCH], "", "namespaces"),
+    // Events name their object by its uid.
+    rule(["get"], "", "replicationcontrollers"),
+    rule(["get"], "apps", "deployments", "replicasets", "daemonsets", "statefulsets"),
+    rule(["get"], "batch", "jobs", "cronjobs"),
     events,
   ],
-  metricsApi: [
-    read("", "pods", "services", "namespaces", "replicationcontrollers"),
-    read("apps", "deployments", "replicasets", "daemonsets", "statefulsets"),
-    read("batch", "jobs", "cronjobs"),
-    read("discovery.k8s.io", "endpointslices"),
-  ],
+  metricsApi: [rule(WATCH, "", "pods")],
 };
 
 /** Rules inside the mesh's own namespace. */
 const OWN_RULES: Partial<Record<ComponentKey, readonly PolicyRule[]>> = {
-  proxyInjector: [{ apiGroups: [""], resources: ["configmaps"], verbs: READ, resourceNames: [CONFIG_MAP] }],
+  // Events about the issuer are told of its Deployment.
+  identity: [{ ...rule(["get"], "apps", "deployments"), resourceNames: [COMPONENTS.identity.workload] }],
 };
 
 export function rbacOf(key: ComponentKey, namespace: string): KubeObject[] {
