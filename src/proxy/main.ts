@@ -145,8 +145,6 @@ export async function main(): Promise<void> {
   } catch (error) {
     fail("cannot open the proxy's ports", error);
   }
-  // The identity service is asked once a day: no connection is kept for it.
-  identityClient.disconnect();
   unready = undefined;
   log.info("ready");
 }

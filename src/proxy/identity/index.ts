@@ -148,11 +148,14 @@ export class Identity implements IdentitySource {
     const token = await readFile(tokenFile);
     if (token.length > MAX_TOKEN) throw new Error(`the token in ${tokenFile} has ${token.length} bytes`);
     const key = generateKey();
-    const answer = await client.unary(
-      Certify,
-      { identity: localName, token, certificateSigningRequest: createCsr({ key, dnsName: localName }) },
-      CALL_TIMEOUT,
-    );
+    const answer = await client
+      .unary(
+        Certify,
+        { identity: localName, token, certificateSigningRequest: createCsr({ key, dnsName: localName }) },
+        CALL_TIMEOUT,
+      )
+      // It is asked once a day: no connection is kept, and none that did not answer is asked again.
+      .finally(() => client.disconnect());
     return this.#verified(key, answer);
   }
 

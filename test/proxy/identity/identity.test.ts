@@ -159,6 +159,17 @@ test("renews with a new key and the token as it is by then, live", () =>
     assert.is(identity.current, swaps[1]);
   }));
 
+test("keeps no connection to the identity service between renewals", () =>
+  withIdentity(async ({ identity, clock, registry, swaps }) => {
+    const closed = () => /control_connected\{addr="identity"\} 0/.test(registry.expose());
+    identity.start();
+    await identity.ready;
+    await until(closed);
+    clock.pass(isRenewal);
+    await until(() => swaps.length === 2);
+    await until(closed);
+  }));
+
 test("a certificate of a second is not renewed more often than the bound says", () =>
   withIdentity(
     async ({ identity, clock }) => {
