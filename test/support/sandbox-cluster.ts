@@ -16,6 +16,8 @@ export interface TestCluster {
   fate: (pod: KubeObject) => Fate;
   /** Pods that a stuck kubelet does not let go of. */
   readonly stuck: Set<string>;
+  /** What the controllers have complained about in the log. */
+  readonly warnings: readonly string[];
   create(group: string, resource: string, object: Json): Promise<KubeObject>;
   settle(pod: KubeObject, fate: Fate): Promise<void>;
   pods(labels?: Record<string, string>): KubeObject[];
@@ -24,7 +26,8 @@ export interface TestCluster {
 }
 
 export async function startTestCluster(nodes = 1): Promise<TestCluster> {
-  const log = createLogger({ level: process.env["MESH_TEST_LOG"] === "1" ? "debug" : "off" });
+  const warnings: string[] = [];
+  const log = createLogger({ level: "warn", write: (line) => warnings.push(line) });
   const cluster = await createCluster({ log });
   await bootstrap(cluster);
   const context = { cluster, clock: systemClock, log };
@@ -67,6 +70,7 @@ export async function startTestCluster(nodes = 1): Promise<TestCluster> {
     cluster,
     fate: () => "ready",
     stuck,
+    warnings,
     settle,
     async create(group, resource, object) {
       const namespace =

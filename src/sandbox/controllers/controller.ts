@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "../../log/logger.ts";
 import type { Clock } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
+import { ApiError } from "../apiserver/status.ts";
 import type { Cluster, EventType, KubeObject, Ref } from "../cluster.ts";
 import { WorkQueue } from "./work-queue.ts";
 
@@ -28,7 +29,14 @@ export abstract class Controller {
     this.log = context.log.child({ controller: name });
     this.queue = new WorkQueue({
       clock: context.clock,
-      work: (key) => this.sync(key),
+      work: async (key) => {
+        try {
+          await this.sync(key);
+        } catch (error) {
+          // Nothing new may be made in a namespace that is ending, and its deletion takes care of the rest.
+          if (!isNamespaceTerminating(error)) throw error;
+        }
+      },
       failed: (key, error, retryInMs) =>
         // A conflict is only news that somebody else wrote first.
         this.log[(error as { status?: number }).status === 409 ? "debug" : "warn"]("will try again", {
@@ -78,6 +86,13 @@ export abstract class Controller {
       { subresource: "status" },
     );
   }
+}
+
+function isNamespaceTerminating(error: unknown): boolean {
+  return (
+    error instanceof ApiError &&
+    Boolean(error.details?.causes?.some((c) => c.reason === "NamespaceTerminating"))
+  );
 }
 
 /** RFC 3339 in whole seconds, as Kubernetes writes times. */

@@ -126,6 +126,8 @@ test("a namespace gets its ServiceAccount and root CA, and dies with all it hold
   await t.cluster.delete({ group: "", resource: "serviceaccounts", namespace: "shop", name: "default" });
   await eventually(() => inside("", "serviceaccounts").length === 1, "the ServiceAccount made again");
 
+  await t.create("", "services", { ...service(), metadata: { name: "web", namespace: "shop" } });
+  await eventually(() => inside("", "endpoints").length === 1);
   t.stuck.add("slow");
   await t.create("", "pods", { ...pod("slow"), metadata: { name: "slow", namespace: "shop" } });
   await eventually(() => Boolean(inside("", "pods")[0]?.["spec"].nodeName));
@@ -136,6 +138,7 @@ test("a namespace gets its ServiceAccount and root CA, and dies with all it hold
   t.cluster.finalizeDelete({ group: "", resource: "pods", namespace: "shop", name: "slow" });
   await eventually(() => namespace() === undefined);
   assert.equal(inside("", "serviceaccounts"), []);
+  assert.equal(t.warnings, [], "no controller fights the deletion");
 });
 
 const configMap = (name: string, owners: KubeObject[] = [], blockOwnerDeletion = false): Json => ({
