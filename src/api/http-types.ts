@@ -13,8 +13,6 @@ export const REGISTERED_METHODS = [
   "HEAD",
   "TRACE",
 ] as const;
-/** Values of Scheme.registered, in wire order. */
-export const REGISTERED_SCHEMES = ["HTTP", "HTTPS"] as const;
 
 export const HttpMethod = message("io.linkerd.proxy.http_types.HttpMethod", {
   registered: member(enumeration(1)),

@@ -1,7 +1,8 @@
 // Runs one command line: finds the command, reports what goes wrong, ends with the right exit code.
 import { Config, run, settings } from "@oclif/core";
+import { nearest } from "../util/nearest.ts";
 import { packageRoot } from "../util/package-root.ts";
-import { describeError, nearest, renderError, usageError } from "./errors.ts";
+import { describeError, renderError, usageError } from "./errors.ts";
 import { createStyle } from "./style.ts";
 
 /** How hints call us, as kubectl users type it; package.json tells oclif's help the same. */

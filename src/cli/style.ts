@@ -42,9 +42,6 @@ export function createStyle(
   return styleFor(new Chalk({ level: colorLevel(stream, env) }));
 }
 
-/** What a check or a step came to. */
-export const SYMBOLS = { ok: "√", warn: "‼", error: "×" } as const;
-
 /** Text without its colour codes. */
 export function plain(text: string): string {
   return text.replace(/\x1b\[[0-9;]*m/g, "");

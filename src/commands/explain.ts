@@ -1,10 +1,11 @@
 // `kubectl mesh explain`: what an error code of the mesh means and what to do about it.
 import { Args } from "@oclif/core";
 import { PlainCommand } from "../cli/base-command.ts";
-import { nearest, usageError } from "../cli/errors.ts";
+import { usageError } from "../cli/errors.ts";
 import { outputFlag } from "../cli/flags.ts";
 import { renderAs, renderTable } from "../cli/output.ts";
 import { findPassport, PASSPORTS, type Passport } from "../rules/passport.ts";
+import { nearest } from "../util/nearest.ts";
 
 export default class Explain extends PlainCommand<typeof Explain> {
   static override summary = "Explain an error that the mesh made, offline.";

@@ -1,4 +1,5 @@
 // Feeds an index with the cluster's objects as small records.
+import { essentialMetadata } from "../kube/reflector.ts";
 import type { EndpointSlice, KubeObject, Namespace, Pod, Service } from "../kube/types.ts";
 import {
   type NamespaceRecord,
@@ -39,18 +40,10 @@ export async function followCluster(process: ControllerProcess, sinks: ClusterSi
     if (!sink) return undefined;
     const reflector = process.reflect<Recorded<R>>({
       path,
-      transform: (object) => {
-        const { name, namespace, uid, resourceVersion } = object.metadata;
-        return {
-          metadata: {
-            name,
-            ...(namespace === undefined ? {} : { namespace }),
-            ...(uid === undefined ? {} : { uid }),
-            ...(resourceVersion === undefined ? {} : { resourceVersion }),
-          },
-          record: toRecord(object as unknown as T),
-        };
-      },
+      transform: (object) => ({
+        metadata: essentialMetadata(object),
+        record: toRecord(object as unknown as T),
+      }),
     });
     reflector.on({
       added: ({ record }) => sink.put(record),

@@ -1,10 +1,11 @@
 // Settings by annotation: what each `config.linkerd.io/…` key sets, values < namespace < pod, nothing ignored
 // in silence.
 import { KEYS } from "../manifests/names.ts";
-import { nearest, type Problem, schemaAt } from "../manifests/schema.ts";
+import { type Problem, schemaAt } from "../manifests/schema.ts";
 import { mergeTrees, type Values, valuesSchema } from "../manifests/values.ts";
 import { parseDuration } from "../util/duration.ts";
 import { errorMessage } from "../util/error.ts";
+import { nearest } from "../util/nearest.ts";
 import { formatPortSet, parsePortSet } from "../util/port-set.ts";
 import type { StringMap } from "./workload.ts";
 

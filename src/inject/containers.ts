@@ -23,6 +23,22 @@ const TOKEN_LIFETIME_S = 86_400;
 /** The file that the proxy watches for trust anchors when it is there; else it has them from its environment. */
 const TRUST_ROOTS_DIR = "/var/run/linkerd/identity/trust-roots";
 
+/**
+ * The security context of a container that needs no right at all: what the level `restricted` asks for, and more.
+ * @param gid below 0: the image's
+ */
+export function restricted(uid: number, gid: number) {
+  return {
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"] },
+    readOnlyRootFilesystem: true,
+    runAsNonRoot: true,
+    runAsUser: uid,
+    ...(gid >= 0 ? { runAsGroup: gid } : {}),
+    seccompProfile: { type: "RuntimeDefault" },
+  };
+}
+
 export interface PodFacts {
   /** Comma list for LINKERD2_PROXY_INBOUND_PORTS. */
   readonly inboundPorts: string;
@@ -88,15 +104,7 @@ export function proxyContainer(values: Values, pod: PodFacts): Container {
       ? { lifecycle: { preStop: { exec: { command: ["/bin/sleep", String(proxy.waitBeforeExitSeconds)] } } } }
       : {}),
     ...(resources ? { resources } : {}),
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ["ALL"] },
-      readOnlyRootFilesystem: true,
-      runAsNonRoot: true,
-      runAsUser: proxy.uid,
-      ...(proxy.gid >= 0 ? { runAsGroup: proxy.gid } : {}),
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: restricted(proxy.uid, proxy.gid),
     terminationMessagePolicy: "FallbackToLogsOnError",
     volumeMounts: [
       { name: VOLUMES.endEntity, mountPath: END_ENTITY_DIR },

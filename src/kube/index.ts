@@ -2,7 +2,6 @@
 export * from "./apply.ts";
 export * from "./client.ts";
 export * from "./config.ts";
-export * from "./discovery.ts";
 export * from "./error.ts";
 export * from "./path.ts";
 export * from "./reflector.ts";

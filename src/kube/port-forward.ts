@@ -1,6 +1,5 @@
 // Reaches a port of a pod through the API server, as `kubectl port-forward` does: one WebSocket a connection,
 // with client-node's channel protocol v4.channel.k8s.io (channel 0 data, 1 error, for the first port).
-import { createServer, type Server, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { MeshError } from "../util/error.ts";
@@ -126,44 +125,8 @@ class ChannelStream extends Duplex {
   }
 }
 
-export interface PortForward {
-  readonly localPort: number;
-  close(): Promise<void>;
-}
-
-/** Listens on loopback and carries each connection to the pod's port. */
-export async function portForward(client: KubeClient, target: PodPort, localPort = 0): Promise<PortForward> {
-  const open = new Set<Socket>();
-  const server: Server = createServer({ allowHalfOpen: true }, (local) => {
-    open.add(local);
-    local.on("close", () => open.delete(local));
-    local.on("error", () => local.destroy());
-    portForwardDuplex(client, target).then(
-      (remote) => {
-        remote.on("error", () => local.destroy());
-        remote.on("close", () => local.end());
-        local.on("close", () => remote.destroy());
-        local.pipe(remote).pipe(local);
-      },
-      () => local.destroy(),
-    );
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(localPort, "127.0.0.1", resolve);
-  });
-  return {
-    localPort: (server.address() as { port: number }).port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        for (const socket of open) socket.destroy();
-      }),
-  };
-}
-
 /** Whether a pod's Ready condition is True and it is not being deleted. */
-export function isPodReady(pod: Pod): boolean {
+function isPodReady(pod: Pod): boolean {
   return (
     pod.metadata.deletionTimestamp === undefined &&
     (pod.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True") ?? false)

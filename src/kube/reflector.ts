@@ -4,7 +4,7 @@ import { Backoff } from "../util/backoff.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import type { KubeClient, Query } from "./client.ts";
 import { isGone } from "./error.ts";
-import type { KubeObject } from "./types.ts";
+import type { KubeObject, ObjectMeta } from "./types.ts";
 
 export interface ReflectorHandler<T> {
   added?(object: T): void;
@@ -26,6 +26,17 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly onError?: (error: unknown) => void;
   /** Asks the server to end the watch after this long, s. Default 5 to 10 min, by chance. */
   readonly timeoutSeconds?: number;
+}
+
+/** The least that `transform` must keep of an object's metadata. */
+export function essentialMetadata({ metadata }: KubeObject): ObjectMeta {
+  const { name, namespace, uid, resourceVersion } = metadata;
+  return {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  };
 }
 
 /** `namespace/name`, or the name alone for cluster-scoped objects. */

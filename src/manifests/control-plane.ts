@@ -1,6 +1,6 @@
 // The control plane as Kubernetes objects: one typed function a part, no templates.
 
-import { resourcesOf } from "../inject/containers.ts";
+import { resourcesOf, restricted } from "../inject/containers.ts";
 import { applyPatch, injectPod, type LocalComponent, type PodTemplate } from "../inject/index.ts";
 import type { KubeObject } from "../kube/types.ts";
 import { formatPortSet, parsePortSet } from "../util/port-set.ts";
@@ -315,15 +315,7 @@ function controllerContainer(values: Values, component: ComponentNames, part: Pa
     livenessProbe: { ...probe("/live"), initialDelaySeconds: 10 },
     readinessProbe: { ...probe("/ready"), periodSeconds: 2, failureThreshold: 7 },
     ...(resources ? { resources } : {}),
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ["ALL"] },
-      readOnlyRootFilesystem: true,
-      runAsNonRoot: true,
-      runAsUser: values.controllerUID,
-      ...(values.controllerGID >= 0 ? { runAsGroup: values.controllerGID } : {}),
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: restricted(values.controllerUID, values.controllerGID),
     terminationMessagePolicy: "FallbackToLogsOnError",
     volumeMounts: [
       ...Object.entries(part.mounts ?? {}).map(([name, { path }]) => ({

@@ -1,5 +1,6 @@
 // The mesh's custom resource definitions: Linkerd's groups, versions and names, with structural schemas.
 import type { KubeObject } from "../kube/types.ts";
+import { DEFAULT_POLICIES } from "../rules/default-policy.ts";
 import { KEYS } from "./names.ts";
 
 /** An OpenAPI v3 schema, as a CustomResourceDefinition holds it. */
@@ -74,15 +75,6 @@ const routeStatus = object({
   ),
 });
 
-const POLICIES = [
-  "all-unauthenticated",
-  "all-authenticated",
-  "cluster-unauthenticated",
-  "cluster-authenticated",
-  "deny",
-  "audit",
-];
-
 const server = object(
   {
     podSelector: labelSelector,
@@ -92,7 +84,7 @@ const server = object(
       enum: ["unknown", "HTTP/1", "HTTP/2", "gRPC", "opaque", "TLS"],
       default: "unknown",
     }),
-    accessPolicy: string({ enum: POLICIES, default: "deny" }),
+    accessPolicy: string({ enum: DEFAULT_POLICIES, default: "deny" }),
   },
   ["port"],
 );

@@ -1,4 +1,5 @@
 // A small schema: one description gives the type, defaults, the check with path and message, and text coercion.
+import { nearest } from "../util/nearest.ts";
 
 export interface Problem {
   /** Dotted path from the root, empty for the root itself. */
@@ -211,31 +212,4 @@ function unknownName(name: string, known: readonly string[]): string {
   return near === undefined
     ? `unknown name; expected one of ${known.join(", ")}`
     : `unknown name; did you mean ${near}?`;
-}
-
-/** The known name closest to a mistyped one (at most a third of it wrong), if any. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let least = Math.max(1, Math.floor(name.length / 3)) + 1;
-  for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (distance < least) {
-      least = distance;
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const cost = a[i - 1] === b[j - 1] ? 0 : 1;
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + cost));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }

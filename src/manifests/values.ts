@@ -1,6 +1,7 @@
 // The values that the mesh is installed with: one schema gives their type, defaults, checks and `--set` coercion.
 // Names are Linkerd's where Linkerd has the value.
 
+import { DEFAULT_POLICIES } from "../rules/default-policy.ts";
 import { parseDuration } from "../util/duration.ts";
 import { MeshError } from "../util/error.ts";
 import { parseCidr } from "../util/ip.ts";
@@ -40,15 +41,6 @@ export const quantity = (fallback: string) =>
 const port = (fallback: number) => integer(fallback, { min: 1, max: 65_535 });
 const id = (fallback: number) => integer(fallback, { min: -1, max: 2 ** 31 - 1 });
 
-export const INBOUND_POLICIES = [
-  "all-unauthenticated",
-  "all-authenticated",
-  "cluster-unauthenticated",
-  "cluster-authenticated",
-  "deny",
-  "audit",
-] as const;
-
 const pullPolicy = choice(["IfNotPresent", "Always", "Never"], "IfNotPresent");
 
 const resources = (cpuRequest: string, memoryRequest: string, memoryLimit: string) =>
@@ -79,7 +71,7 @@ const proxySchema = object({
   coresRatio: decimal(0, { min: 0, max: 1 }),
   resources: resources("", "", ""),
   opaquePorts: portSet("25,587,3306,4444,5432,6379,9300,11211"),
-  defaultInboundPolicy: choice(INBOUND_POLICIES, "all-unauthenticated"),
+  defaultInboundPolicy: choice(DEFAULT_POLICIES, "all-unauthenticated"),
   requireIdentityOnInboundPorts: portSet(""),
   enableExternalProfiles: flag(false),
   enableShutdownEndpoint: flag(false),
@@ -160,7 +152,6 @@ const schema = object({
 /** Everything the mesh is installed with. Holds no secret: the issuer's key lives in its Secret only. */
 export type Values = Infer<typeof schema>;
 export type ProxyValues = Values["proxy"];
-export type ProxyInitValues = Values["proxyInit"];
 export { proxySchema, schema as valuesSchema };
 
 export const DEFAULT_VALUES: Values = schema.fallback;

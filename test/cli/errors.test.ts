@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { describeError, nearest, renderError, usageError } from "../../src/cli/errors.ts";
+import { describeError, renderError, usageError } from "../../src/cli/errors.ts";
 import { createStyle } from "../../src/cli/style.ts";
 import { MeshError } from "../../src/util/error.ts";
 
@@ -48,13 +48,6 @@ test("a bug says so, and shows its stack only with --verbose", () => {
   assert.match(renderError(report, style, { error }), /a bug in kubectl-mesh.*please report/s);
   assert.not.match(renderError(report, style, { error }), "errors.test.ts");
   assert.match(renderError(report, style, { error, verbose: true }), "errors.test.ts");
-});
-
-test("nearest finds typing errors and nothing far-fetched", () => {
-  const commands = ["stat", "sandbox up", "version", "inject", "uninject"];
-  assert.is(nearest("stats", commands), "stat");
-  assert.is(nearest("sandbox pu", commands), "sandbox up");
-  assert.is(nearest("qwertyuiop", commands), undefined);
 });
 
 test.run();

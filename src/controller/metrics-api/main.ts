@@ -3,6 +3,7 @@
 // Environment besides that of every controller: MESH_METRICS_INTERVAL and MESH_METRICS_RETENTION (durations),
 // MESH_METRICS_BUDGET_MB.
 import { once } from "node:events";
+import { essentialMetadata, keyOf } from "../../kube/reflector.ts";
 import type { Pod } from "../../kube/types.ts";
 import { systemClock } from "../../util/clock.ts";
 import { parseDuration } from "../../util/duration.ts";
@@ -23,10 +24,9 @@ export function main(): Promise<void> {
     });
 
     const pods = new Map<string, PodRecord>();
-    const key = (pod: Pod) => `${pod.metadata.namespace}/${pod.metadata.name}`;
-    const put = (pod: Pod) => void pods.set(key(pod), podRecord(pod, controller.namespace));
+    const put = (pod: Pod) => void pods.set(keyOf(pod), podRecord(pod, controller.namespace));
     const reflector = controller.reflect<Pod>({ path: "/api/v1/pods", transform: slim });
-    reflector.on({ added: put, updated: put, deleted: (pod) => void pods.delete(key(pod)) });
+    reflector.on({ added: put, updated: put, deleted: (pod) => void pods.delete(keyOf(pod)) });
 
     const scraper = new Scraper({
       store,
@@ -53,15 +53,12 @@ export function main(): Promise<void> {
 
 /** What {@link podRecord} reads of a pod. */
 function slim(pod: Pod): Pod {
-  const { name, namespace, uid, resourceVersion, labels, deletionTimestamp, ownerReferences } = pod.metadata;
+  const { labels, deletionTimestamp, ownerReferences } = pod.metadata;
   const { phase, podIP, reason, containerStatuses } = pod.status ?? {};
   const waiting = containerStatuses?.filter((status) => status.state?.waiting);
   return {
     metadata: {
-      name,
-      ...(namespace === undefined ? {} : { namespace }),
-      ...(uid === undefined ? {} : { uid }),
-      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      ...essentialMetadata(pod),
       ...(labels === undefined ? {} : { labels }),
       ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
       ...(ownerReferences === undefined ? {} : { ownerReferences }),

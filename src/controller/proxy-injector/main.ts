@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import { isNotFound } from "../../kube/error.ts";
 import { resourcePath } from "../../kube/path.ts";
+import { essentialMetadata } from "../../kube/reflector.ts";
 import type { Namespace } from "../../kube/types.ts";
 import { mergeTrees, readValues, type Values } from "../../manifests/values.ts";
 import { errorMessage } from "../../util/error.ts";
@@ -34,14 +35,10 @@ export function main(): Promise<void> {
     );
     const namespaces = process.reflect<Namespace>({
       path: "/api/v1/namespaces",
-      transform: ({ metadata: { name, uid, resourceVersion, annotations } }) => ({
-        metadata: {
-          name,
-          ...(uid ? { uid } : {}),
-          ...(resourceVersion ? { resourceVersion } : {}),
-          ...(annotations ? { annotations } : {}),
-        },
-      }),
+      transform: (namespace) => {
+        const { annotations } = namespace.metadata;
+        return { metadata: { ...essentialMetadata(namespace), ...(annotations ? { annotations } : {}) } };
+      },
     });
     // A pod may come right after its namespace, before our watch has told us of it.
     const askFor = async (name: string) => {
