@@ -1,6 +1,6 @@
 // Reads the `path` of a look-up: an authority of the cluster, or an IP address, with a port.
 import { isIP } from "node:net";
-import { GrpcError, STATUS } from "./grpc-server.ts";
+import { GrpcError, STATUS } from "../api/grpc-status.ts";
 
 export type Target =
   | {

@@ -10,36 +10,10 @@ import {
 import type { AddressInfo } from "node:net";
 import { decode, encode, type Message, type Method, type Partially, WireError } from "../api/codec.ts";
 import { Deframer, frame, GrpcFrameError } from "../api/grpc-frame.ts";
+import { GrpcError, STATUS } from "../api/grpc-status.ts";
 import type { Logger } from "../log/logger.ts";
 import type { Registry } from "../metrics/registry.ts";
 import { errorMessage } from "../util/error.ts";
-
-/** gRPC status codes that the control plane answers with. */
-export const STATUS = {
-  OK: 0,
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  PERMISSION_DENIED: 7,
-  RESOURCE_EXHAUSTED: 8,
-  FAILED_PRECONDITION: 9,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-  UNAUTHENTICATED: 16,
-} as const;
-
-/** Ends a call with a status and a message for the caller. */
-export class GrpcError extends Error {
-  readonly code: number;
-  constructor(code: number, message: string) {
-    super(message);
-    this.name = "GrpcError";
-    this.code = code;
-  }
-}
 
 /** One server stream, held by the producer of its messages. */
 export interface Sender<T> {

@@ -6,14 +6,9 @@ import type { MessageOf } from "../../src/api/codec.ts";
 import { encode } from "../../src/api/codec.ts";
 import { Get, GetDestination, type Update } from "../../src/api/destination.ts";
 import { frame } from "../../src/api/grpc-frame.ts";
+import { GrpcError, STATUS } from "../../src/api/grpc-status.ts";
 import { Certify } from "../../src/api/identity.ts";
-import {
-  GrpcError,
-  GrpcServer,
-  type GrpcServerOptions,
-  type Sender,
-  STATUS,
-} from "../../src/controller/grpc-server.ts";
+import { GrpcServer, type GrpcServerOptions, type Sender } from "../../src/controller/grpc-server.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import { Registry } from "../../src/metrics/registry.ts";
 import { TestGrpcClient } from "../support/grpc-client.ts";

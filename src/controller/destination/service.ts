@@ -3,9 +3,10 @@ import { addressOf } from "../../api/address.ts";
 import type { MessageOf, Partially } from "../../api/codec.ts";
 import type { DestinationProfile } from "../../api/destination.ts";
 import { Get, GetProfile, type Update } from "../../api/destination.ts";
+import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { durationOf } from "../../api/time.ts";
 import { parseAuthority } from "../authority.ts";
-import { GrpcError, type GrpcServer, type Sender, STATUS } from "../grpc-server.ts";
+import type { GrpcServer, Sender } from "../grpc-server.ts";
 import type { DestinationIndex, EndpointChange, Profile } from "./index.ts";
 
 type UpdateMessage = MessageOf<typeof Update>;

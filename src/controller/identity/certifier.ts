@@ -1,5 +1,6 @@
 // Decides whether a request for a leaf is granted: who holds the token, what the CSR asks for (reference §5).
 import type { X509Certificate } from "node:crypto";
+import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import {
   type Authority,
   issueLeaf,
@@ -10,7 +11,6 @@ import {
   verifyChain,
 } from "../../pki/index.ts";
 import { errorMessage } from "../../util/error.ts";
-import { GrpcError, STATUS } from "../grpc-server.ts";
 
 /** The issuer in use: its chain up to, but without, the trust anchor. */
 export interface Issuer extends Authority {

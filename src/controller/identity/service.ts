@@ -1,11 +1,12 @@
 // The Identity API: Certify, from a token and a request to a leaf.
+import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { Certify } from "../../api/identity.ts";
 import { timestampOf } from "../../api/time.ts";
 import type { Logger } from "../../log/logger.ts";
 import type { Registry } from "../../metrics/registry.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { EventRecorder } from "../event-recorder.ts";
-import { GrpcError, type GrpcServer, STATUS } from "../grpc-server.ts";
+import type { GrpcServer } from "../grpc-server.ts";
 import { type CertifyPolicy, certify, type Issuer, serviceAccountOf } from "./certifier.ts";
 import type { ReviewedToken } from "./token-review.ts";
 

@@ -1,7 +1,7 @@
 // Asks the API server whose token this is.
+import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import type { KubeClient } from "../../kube/client.ts";
 import { errorMessage } from "../../util/error.ts";
-import { GrpcError, STATUS } from "../grpc-server.ts";
 
 /** Audience of the tokens that proxies show (projected for this purpose alone). */
 export const AUDIENCE = "identity.l5d.io";

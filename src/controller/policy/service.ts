@@ -1,10 +1,11 @@
 // The policy APIs over the index: InboundServerPolicies for a pod's ports, OutboundPolicies for addresses.
 import { addressText } from "../../api/address.ts";
 import type { MessageOf } from "../../api/codec.ts";
+import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { GetPort, type PortSpec, WatchPort } from "../../api/inbound.ts";
 import { Get, type TrafficSpec, Watch } from "../../api/outbound.ts";
 import { parseAuthority } from "../authority.ts";
-import { GrpcError, type GrpcServer, STATUS } from "../grpc-server.ts";
+import type { GrpcServer } from "../grpc-server.ts";
 import type { OutboundMessage, PolicyIndex, ServerMessage } from "./index.ts";
 
 export function servePolicy(server: GrpcServer, index: PolicyIndex, clusterDomain: string): void {

@@ -3,6 +3,7 @@
 import type { Duplex } from "node:stream";
 import { decode, encode, type Method, type Partially } from "../../api/codec.ts";
 import { Deframer, frame } from "../../api/grpc-frame.ts";
+import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import type { Logger } from "../../log/logger.ts";
 import type {
   CounterSeries,
@@ -20,33 +21,10 @@ import { ERROR } from "../http2/frame.ts";
 import type { Header } from "../http2/hpack.ts";
 import type { Http2Failure } from "../http2/stream.ts";
 
-export const GRPC = {
-  OK: 0,
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  FAILED_PRECONDITION: 9,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-} as const;
-
-/** How a call ended that did not end well. */
-export class GrpcStatusError extends Error {
-  readonly code: number;
-  constructor(code: number, message: string) {
-    super(message);
-    this.name = "GrpcStatusError";
-    this.code = code;
-  }
-}
-
 export interface CallHandler<R> {
   onMessage(message: R): void;
   /** Comes once, last; undefined for status OK. */
-  onEnd(error: GrpcStatusError | undefined): void;
+  onEnd(error: GrpcError | undefined): void;
 }
 
 export interface GrpcClientOptions {
@@ -76,7 +54,7 @@ const MAX_MESSAGE = 4 * 1024 * 1024;
 
 interface Waiting {
   start(client: Http2Client): void;
-  fail(error: GrpcStatusError): void;
+  fail(error: GrpcError): void;
 }
 
 export class GrpcClient {
@@ -124,11 +102,11 @@ export class GrpcClient {
     let ended = false;
     let attempts = 0;
     const started = clock.monotonic();
-    const end = (error: GrpcStatusError | undefined) => {
+    const end = (error: GrpcError | undefined) => {
       if (ended) return;
       ended = true;
       this.#waiting.delete(entry);
-      const status = String(error?.code ?? GRPC.OK);
+      const status = String(error?.code ?? STATUS.OK);
       this.#responses
         .labels({ addr: authority, grpc_status: status, classification: error ? "failure" : "success" })
         .inc();
@@ -160,7 +138,7 @@ export class GrpcClient {
     };
     this.#requests.inc();
     if (this.#closed || this.#waiting.size >= MAX_WAITING) {
-      queueMicrotask(() => end(new GrpcStatusError(GRPC.UNAVAILABLE, "the client is closed or overfull")));
+      queueMicrotask(() => end(new GrpcError(STATUS.UNAVAILABLE, "the client is closed or overfull")));
     } else if (this.#client?.available) entry.start(this.#client);
     else this.#wait(entry);
     return () => {
@@ -171,7 +149,7 @@ export class GrpcClient {
     };
   }
 
-  /** One request, one answer. @throws GrpcStatusError, also when `timeout` ms pass */
+  /** One request, one answer. @throws GrpcError, also when `timeout` ms pass */
   unary<Q, R>(method: Method<Q, R>, request: Partially<Q>, timeout: number): Promise<R> {
     return new Promise((resolve, reject) => {
       let answer: R | undefined;
@@ -184,13 +162,13 @@ export class GrpcClient {
           clock.clear(timer);
           if (error) reject(error);
           else if (answer === undefined)
-            reject(new GrpcStatusError(GRPC.INTERNAL, "an answer without a message"));
+            reject(new GrpcError(STATUS.INTERNAL, "an answer without a message"));
           else resolve(answer);
         },
       });
       const timer = clock.after(timeout, () => {
         cancel();
-        reject(new GrpcStatusError(GRPC.DEADLINE_EXCEEDED, `no answer within ${timeout} ms`));
+        reject(new GrpcError(STATUS.DEADLINE_EXCEEDED, `no answer within ${timeout} ms`));
       });
     });
   }
@@ -205,7 +183,7 @@ export class GrpcClient {
     this.#options.clock.clear(this.#retry);
     for (const connection of [...this.#connections]) connection.destroy();
     for (const waiting of [...this.#waiting])
-      waiting.fail(new GrpcStatusError(GRPC.CANCELLED, "the client is closed"));
+      waiting.fail(new GrpcError(STATUS.CANCELLED, "the client is closed"));
   }
 
   #wait(entry: Waiting): void {
@@ -308,14 +286,14 @@ function headersOf(path: string, authority: string): Header[] {
 class Response {
   readonly #deframer = new Deframer(MAX_MESSAGE);
   readonly #message: (body: Buffer) => void;
-  readonly #end: (error: GrpcStatusError | undefined, unprocessed: boolean) => void;
+  readonly #end: (error: GrpcError | undefined, unprocessed: boolean) => void;
   readonly #abort: () => void;
-  #status: GrpcStatusError | "ok" | undefined;
+  #status: GrpcError | "ok" | undefined;
   count = 0;
 
   constructor(
     message: (body: Buffer) => void,
-    end: (error: GrpcStatusError | undefined, unprocessed: boolean) => void,
+    end: (error: GrpcError | undefined, unprocessed: boolean) => void,
     abort: () => void,
   ) {
     this.#message = message;
@@ -325,7 +303,7 @@ class Response {
 
   onHeaders(headers: readonly Header[]): void {
     const status = headerValue(headers, ":status");
-    if (status !== "200") this.#status = new GrpcStatusError(GRPC.UNAVAILABLE, `HTTP status ${status}`);
+    if (status !== "200") this.#status = new GrpcError(STATUS.UNAVAILABLE, `HTTP status ${status}`);
     // Without a body the status stands here.
     else this.#readStatus(headers);
   }
@@ -337,7 +315,7 @@ class Response {
         this.#message(body);
       }
     } catch (error) {
-      this.#status = new GrpcStatusError(GRPC.INTERNAL, `cannot read the answer: ${errorMessage(error)}`);
+      this.#status = new GrpcError(STATUS.INTERNAL, `cannot read the answer: ${errorMessage(error)}`);
       this.#abort();
     }
   }
@@ -350,8 +328,8 @@ class Response {
     const status =
       this.#status ??
       (error
-        ? new GrpcStatusError(error.code === ERROR.CANCEL ? GRPC.CANCELLED : GRPC.UNAVAILABLE, error.message)
-        : new GrpcStatusError(GRPC.UNKNOWN, "an answer without a status"));
+        ? new GrpcError(error.code === ERROR.CANCEL ? STATUS.CANCELLED : STATUS.UNAVAILABLE, error.message)
+        : new GrpcError(STATUS.UNKNOWN, "an answer without a status"));
     this.#end(status === "ok" ? undefined : status, error?.unprocessed ?? false);
   }
 
@@ -361,7 +339,7 @@ class Response {
     this.#status =
       code === "0"
         ? "ok"
-        : new GrpcStatusError(Number(code), percentDecoded(headerValue(headers, "grpc-message") ?? ""));
+        : new GrpcError(Number(code), percentDecoded(headerValue(headers, "grpc-message") ?? ""));
   }
 }
 

@@ -1,9 +1,10 @@
 // A value that the control plane streams: kept while the stream is away, asked for again, brought up to date.
 import type { Method, Partially } from "../../api/codec.ts";
+import { type GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { Backoff } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Watch } from "../ports.ts";
-import { GRPC, type GrpcClient, type GrpcStatusError } from "./grpc-client.ts";
+import type { GrpcClient } from "./grpc-client.ts";
 
 export interface StreamWatchOptions<Q, R, T> {
   readonly client: GrpcClient;
@@ -28,10 +29,10 @@ const ABSENT_RETRY = 10_000;
 
 /** Answers of the control plane itself, as opposed to trouble in reaching it. */
 const ABSENT: readonly number[] = [
-  GRPC.NOT_FOUND,
-  GRPC.UNIMPLEMENTED,
-  GRPC.INVALID_ARGUMENT,
-  GRPC.FAILED_PRECONDITION,
+  STATUS.NOT_FOUND,
+  STATUS.UNIMPLEMENTED,
+  STATUS.INVALID_ARGUMENT,
+  STATUS.FAILED_PRECONDITION,
 ];
 
 export class StreamWatch<Q, R, T> implements Watch<T> {
@@ -93,7 +94,7 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
     });
   }
 
-  #again(error: GrpcStatusError | undefined): void {
+  #again(error: GrpcError | undefined): void {
     if (this.#closed) return;
     const { clock, absent } = this.#options;
     const isAbsent = error !== undefined && ABSENT.includes(error.code);

@@ -5,10 +5,11 @@ import * as assert from "uvu/assert";
 import { addressOf } from "../../../src/api/address.ts";
 import type { MessageOf } from "../../../src/api/codec.ts";
 import * as destination from "../../../src/api/destination.ts";
-import { GrpcError, GrpcServer, type Sender, STATUS } from "../../../src/controller/grpc-server.ts";
+import { GrpcError, STATUS } from "../../../src/api/grpc-status.ts";
+import { GrpcServer, type Sender } from "../../../src/controller/grpc-server.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
-import { GRPC, GrpcClient, GrpcStatusError } from "../../../src/proxy/control/grpc-client.ts";
+import { GrpcClient } from "../../../src/proxy/control/grpc-client.ts";
 import { ControlDiscovery } from "../../../src/proxy/control/index.ts";
 import { type Clock, systemClock } from "../../../src/util/clock.ts";
 import { until } from "../../support/until.ts";
@@ -153,9 +154,9 @@ test("a status reaches the caller with its message, and not found means null", (
       await client.unary(destination.GetProfile, { path: "x" }, 2_000);
       assert.unreachable();
     } catch (error) {
-      assert.instance(error, GrpcStatusError);
-      assert.is((error as GrpcStatusError).code, GRPC.NOT_FOUND);
-      assert.is((error as GrpcStatusError).message, "no such thing: 50 %");
+      assert.instance(error, GrpcError);
+      assert.is((error as GrpcError).code, STATUS.NOT_FOUND);
+      assert.is((error as GrpcError).message, "no such thing: 50 %");
     }
     const profile = discovery.profile("10.0.0.1", 80);
     await profile.ready;
@@ -194,7 +195,7 @@ test("a control plane that is not there: the caller is told in time, and served 
       await client.unary(destination.GetProfile, { path: "x" }, 15);
       assert.unreachable();
     } catch (error) {
-      assert.is((error as GrpcStatusError).code, GRPC.DEADLINE_EXCEEDED);
+      assert.is((error as GrpcError).code, STATUS.DEADLINE_EXCEEDED);
     }
     plane.get = (_path, sender) => sender.send(add(1));
     let got = 0;

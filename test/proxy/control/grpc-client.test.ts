@@ -7,9 +7,10 @@ import * as assert from "uvu/assert";
 import { encode, type MessageOf } from "../../../src/api/codec.ts";
 import { DestinationProfile, Get, GetProfile, type Update } from "../../../src/api/destination.ts";
 import { frame } from "../../../src/api/grpc-frame.ts";
+import { type GrpcError, STATUS } from "../../../src/api/grpc-status.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
-import { GRPC, GrpcClient, type GrpcStatusError } from "../../../src/proxy/control/grpc-client.ts";
+import { GrpcClient } from "../../../src/proxy/control/grpc-client.ts";
 import { type Clock, systemClock } from "../../../src/util/clock.ts";
 import { until } from "../../support/until.ts";
 
@@ -88,11 +89,11 @@ async function withPlane(run: (plane: Plane) => Promise<void>, settings: http2.S
   }
 }
 
-async function failure(promise: Promise<unknown>): Promise<GrpcStatusError> {
+async function failure(promise: Promise<unknown>): Promise<GrpcError> {
   try {
     await promise;
   } catch (error) {
-    return error as GrpcStatusError;
+    return error as GrpcError;
   }
   return assert.unreachable() as never;
 }
@@ -107,28 +108,33 @@ const endings: [string, Handle, number, RegExp][] = [
   [
     "a status without a body",
     (stream) => stream.respond({ ...OK, "grpc-status": "12" }, { endStream: true }),
-    GRPC.UNIMPLEMENTED,
+    STATUS.UNIMPLEMENTED,
     /^$/,
   ],
   [
     "an HTTP status",
     (stream) => stream.respond({ ":status": 503 }, { endStream: true }),
-    GRPC.UNAVAILABLE,
+    STATUS.UNAVAILABLE,
     /503/,
   ],
-  ["no status", (stream) => finish(stream, [profile("a")], {}), GRPC.UNKNOWN, /without a status/],
-  ["no message", (stream) => finish(stream, [], { "grpc-status": "0" }), GRPC.INTERNAL, /without a message/],
-  ["a reset", (stream) => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR), GRPC.UNAVAILABLE, /code 2/],
+  ["no status", (stream) => finish(stream, [profile("a")], {}), STATUS.UNKNOWN, /without a status/],
+  [
+    "no message",
+    (stream) => finish(stream, [], { "grpc-status": "0" }),
+    STATUS.INTERNAL,
+    /without a message/,
+  ],
+  ["a reset", (stream) => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR), STATUS.UNAVAILABLE, /code 2/],
   [
     "a message that is none",
     (stream) => finish(stream, [frame(Buffer.from("0bff", "hex"))], { "grpc-status": "0" }),
-    GRPC.INTERNAL,
+    STATUS.INTERNAL,
     /cannot read/,
   ],
   [
     "a compressed message",
     (stream) => finish(stream, [Buffer.from("0100000000", "hex")], { "grpc-status": "0" }),
-    GRPC.INTERNAL,
+    STATUS.INTERNAL,
     /compressed/,
   ],
   [
@@ -137,7 +143,7 @@ const endings: [string, Handle, number, RegExp][] = [
       stream.respond(OK);
       stream.write(Buffer.from("007fffffff", "hex"));
     },
-    GRPC.INTERNAL,
+    STATUS.INTERNAL,
     /limit is 4194304/,
   ],
 ];
@@ -254,8 +260,8 @@ test("closing fails what waits and what is open, and counts it", () =>
     const open = failure(plane.ask());
     await until(() => plane.streams.length === 1);
     plane.client.close();
-    assert.is((await open).code, GRPC.CANCELLED);
-    assert.is((await failure(plane.ask())).code, GRPC.UNAVAILABLE);
+    assert.is((await open).code, STATUS.CANCELLED);
+    assert.is((await failure(plane.ask())).code, STATUS.UNAVAILABLE);
     const text = plane.registry.expose();
     assert.match(text, /^control_request_total\{addr="plane:1"\} 2$/m);
     assert.match(
@@ -271,7 +277,7 @@ test("the server goes and comes back on its port: the next call is served", () =
     const { port } = plane.server.address() as AddressInfo;
     for (const session of plane.sessions) session.destroy();
     await new Promise<void>((resolve) => plane.server.close(() => resolve()));
-    assert.is((await failure(plane.ask(15))).code, GRPC.DEADLINE_EXCEEDED);
+    assert.is((await failure(plane.ask(15))).code, STATUS.DEADLINE_EXCEEDED);
     const late = plane.ask();
     await new Promise<void>((resolve) => plane.server.listen(port, "127.0.0.1", resolve));
     assert.is((await late).fullyQualifiedName, "a");
