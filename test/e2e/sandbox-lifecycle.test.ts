@@ -2,13 +2,13 @@
 // where we are root, and as an ordinary user.
 import { execFile, spawnSync } from "node:child_process";
 import { chownSync, existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { KubeClient, type KubeObject, loadKubeConfig } from "../../src/kube/index.ts";
 import { packageRoot } from "../../src/util/package-root.ts";
+import { freePort } from "../support/free-port.ts";
 import { until } from "../support/until.ts";
 
 const test = suite("sandbox lifecycle");
@@ -69,15 +69,6 @@ class Sandbox {
   async client(): Promise<KubeClient> {
     return new KubeClient(await loadKubeConfig({ kubeconfig: join(this.directory, "kubeconfig") }));
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** Processes in the PID namespace of the sandbox that `pid` (its unshare) keeps. */

@@ -6,6 +6,7 @@ import type { Cluster, Json, KubeObject, NewObject } from "../../src/sandbox/clu
 import { startControllers } from "../../src/sandbox/controllers/index.ts";
 import { startScheduler } from "../../src/sandbox/scheduler/index.ts";
 import { systemClock } from "../../src/util/clock.ts";
+import { until } from "./until.ts";
 
 /** What the pretended kubelet does with a pod: `run`, fail to become ready, or end with a result. */
 export type Fate = "ready" | "unready" | "succeed" | "fail" | "held";
@@ -112,15 +113,10 @@ export async function startTestCluster(nodes = 1): Promise<TestCluster> {
   return made;
 }
 
-/** Waits until `check` is true (or does not throw). */
+/** Waits until `check` is true. */
 export async function eventually(
   check: () => boolean | Promise<boolean>,
   what = "the expected state",
 ): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  for (;;) {
-    if (await check()) return;
-    if (Date.now() > deadline) throw new Error(`${what} did not come about within 10 s`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  await until(check, 10_000, what);
 }

@@ -12,6 +12,7 @@ import {
   vethName,
 } from "../../src/sandbox/network/index.ts";
 import { systemClock } from "../../src/util/clock.ts";
+import { until } from "./until.ts";
 
 type Handler = (type: EventType, object: KubeObject, previous?: KubeObject) => void;
 const handlers = new Map<string, Set<Handler>>();
@@ -99,11 +100,6 @@ function client(from: ChildProcess | undefined, targets: object[]): Promise<unkn
   return new Promise((resolve, reject) => {
     execFile(file!, args, (error, stdout) => (error ? reject(error) : resolve(JSON.parse(stdout))));
   });
-}
-
-async function until(check: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!(await check())) if (Date.now() > deadline) throw new Error("nothing changed within 10 s");
 }
 
 await setupNodeNetwork({ nodes: 2 });

@@ -2,26 +2,29 @@
 import * as net from "node:net";
 import { until } from "./until.ts";
 
-/** A raw client: what it received so far as text, and ways to act on the socket. */
-export class RawClient {
+/** One end of a connection: what it received so far as text, and ways to act on the socket. */
+export class RawPeer {
   readonly socket: net.Socket;
   received = "";
   ended = false;
   closed = false;
-  error: Error | undefined;
+  error: NodeJS.ErrnoException | undefined;
+  /** Called at each arrival, with all that was received so far. */
+  onData: (received: string) => void = () => {};
 
-  constructor(port: number) {
-    this.socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
-    this.socket.on("data", (chunk) => {
+  constructor(socket: net.Socket) {
+    this.socket = socket;
+    socket.on("data", (chunk) => {
       this.received += chunk.toString("latin1");
+      this.onData(this.received);
     });
-    this.socket.on("end", () => {
+    socket.on("end", () => {
       this.ended = true;
     });
-    this.socket.on("error", (error) => {
+    socket.on("error", (error) => {
       this.error = error;
     });
-    this.socket.on("close", () => {
+    socket.on("close", () => {
       this.closed = true;
     });
   }
@@ -36,13 +39,17 @@ export class RawClient {
     await until(
       () => this.received.includes(text),
       timeout,
-      `${JSON.stringify(text)} in ${JSON.stringify(this.received)}`,
+      () => `${JSON.stringify(text)} in ${JSON.stringify(this.received)}`,
     );
     return this.received;
   }
 
   async seesEnd(timeout = 5_000): Promise<string> {
-    await until(() => this.ended || this.closed, timeout, `the end after ${JSON.stringify(this.received)}`);
+    await until(
+      () => this.ended || this.closed,
+      timeout,
+      () => `the end after ${JSON.stringify(this.received)}`,
+    );
     return this.received;
   }
 
@@ -55,7 +62,14 @@ export class RawClient {
   }
 }
 
-/** A raw server: each accepted connection as a RawClient-like record. */
+/** The end that connects. */
+export class RawClient extends RawPeer {
+  constructor(port: number) {
+    super(net.connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true }));
+  }
+}
+
+/** A raw server: each accepted connection as a peer. */
 export class RawServer {
   readonly connections: RawPeer[] = [];
   readonly server: net.Server;
@@ -89,46 +103,5 @@ export class RawServer {
   async close(): Promise<void> {
     for (const { socket } of this.connections) socket.destroy();
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
-  }
-}
-
-export class RawPeer {
-  readonly socket: net.Socket;
-  received = "";
-  ended = false;
-  closed = false;
-  error: NodeJS.ErrnoException | undefined;
-  /** Called at each arrival, with all that was received so far. */
-  onData: (received: string) => void = () => {};
-
-  constructor(socket: net.Socket) {
-    this.socket = socket;
-    socket.on("data", (chunk) => {
-      this.received += chunk.toString("latin1");
-      this.onData(this.received);
-    });
-    socket.on("end", () => {
-      this.ended = true;
-    });
-    socket.on("error", (error) => {
-      this.error = error;
-    });
-    socket.on("close", () => {
-      this.closed = true;
-    });
-  }
-
-  send(text: string): this {
-    this.socket.write(Buffer.from(text, "latin1"));
-    return this;
-  }
-
-  async sees(text: string, timeout = 5_000): Promise<string> {
-    await until(
-      () => this.received.includes(text),
-      timeout,
-      `${JSON.stringify(text)} in ${JSON.stringify(this.received)}`,
-    );
-    return this.received;
   }
 }

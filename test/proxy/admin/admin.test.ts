@@ -9,7 +9,8 @@ import * as assert from "uvu/assert";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { type Admin, type AdminOptions, listenAdmin } from "../../../src/proxy/admin/index.ts";
-import { type Clock, systemClock } from "../../../src/util/clock.ts";
+import { systemClock } from "../../../src/util/clock.ts";
+import { withWaits } from "../../support/clock.ts";
 import { createAuthority, FakeIdentity } from "../../support/proxy-fakes.ts";
 import { until } from "../../support/until.ts";
 
@@ -258,7 +259,7 @@ test("what is no request is refused and the connection closed", () =>
   }));
 
 test("connections that say nothing, or not enough, are ended; others are not kept waiting by them", async () => {
-  const hurried: Clock = { ...systemClock, after: (_ms, fn) => ({ id: setTimeout(fn, 30) }) };
+  const hurried = withWaits(() => 30);
   await withAdmin(
     async ({ port }) => {
       const slow = [raw(port, ""), raw(port, "GET /li"), raw(port, "\x16\x03\x01")];

@@ -9,14 +9,14 @@ import {
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { connectControl } from "../../../src/proxy/control/connector.ts";
-import { type Clock, systemClock } from "../../../src/util/clock.ts";
+import { withWaits } from "../../support/clock.ts";
 import { Authority } from "../../support/identity-service.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("control-plane connector");
 const NAME = "mesh-policy.mesh-system.serviceaccount.identity.mesh-system.cluster.local";
-const clock: Clock = { ...systemClock, after: (ms, fn) => ({ id: setTimeout(fn, ms) }) };
-const hurried: Clock = { ...clock, after: (_ms, fn) => ({ id: setTimeout(fn, 50) }) };
+const clock = withWaits((ms) => ms);
+const hurried = withWaits(() => 50);
 const authority = new Authority();
 const clientContext = createSecureContext({
   ...authority.keyPair("web.emoji.test"),

@@ -11,16 +11,13 @@ import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { GrpcClient } from "../../../src/proxy/control/grpc-client.ts";
 import { ControlDiscovery } from "../../../src/proxy/control/index.ts";
-import { type Clock, systemClock } from "../../../src/util/clock.ts";
+import { withWaits } from "../../support/clock.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("control-plane client");
 const log = createLogger({ level: "off" });
-/** Waits at most 20 ms, so that back-off does not slow the tests; and keeps the process alive meanwhile. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, fn) => ({ id: setTimeout(fn, ms > 2_000 ? ms : Math.min(ms, 20)) }),
-};
+/** Waits at most 20 ms, so that back-off does not slow the tests. */
+const quick = withWaits((ms) => (ms > 2_000 ? ms : Math.min(ms, 20)));
 
 type Update = MessageOf<typeof destination.Update>;
 

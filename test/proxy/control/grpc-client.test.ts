@@ -11,16 +11,14 @@ import { type GrpcError, STATUS } from "../../../src/api/grpc-status.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { GrpcClient } from "../../../src/proxy/control/grpc-client.ts";
-import { type Clock, systemClock } from "../../../src/util/clock.ts";
+import type { Clock } from "../../../src/util/clock.ts";
+import { ManualClock, withWaits } from "../../support/clock.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("grpc client");
 
-/** Waits at most 20 ms, so that back-off does not slow the tests; and keeps the process alive meanwhile. */
-const quick: Clock = {
-  ...systemClock,
-  after: (ms, fn) => ({ id: setTimeout(fn, ms > 2_000 ? ms : Math.min(ms, 20)) }),
-};
+/** Waits at most 20 ms, so that back-off does not slow the tests. */
+const quick = withWaits((ms) => (ms > 2_000 ? ms : Math.min(ms, 20)));
 
 type Handle = (stream: http2.ServerHttp2Stream, path: string) => void;
 
@@ -283,36 +281,6 @@ test("the server goes and comes back on its port: the next call is served", () =
     assert.is((await late).fullyQualifiedName, "a");
   }));
 
-/** Time that passes only as the timers of the client under test are let pass. */
-class StepClock implements Clock {
-  #now = 0;
-  #timers: { at: number; fn: () => void }[] = [];
-  now = () => this.#now;
-  monotonic = () => this.#now;
-  random = () => 0.5;
-  after(ms: number, fn: () => void) {
-    const id = { at: this.#now + ms, fn };
-    this.#timers.push(id);
-    return { id };
-  }
-  clear(timer: { readonly id: unknown } | undefined): void {
-    this.#timers = this.#timers.filter((one) => one !== timer?.id);
-  }
-  /** Lets the next timer pass. @returns how long it took, ms */
-  step(): number {
-    const [next] = this.#timers.sort((a, b) => a.at - b.at);
-    assert.ok(next, "no timer");
-    this.clear({ id: next });
-    const took = next!.at - this.#now;
-    this.#now = next!.at;
-    next!.fn();
-    return took;
-  }
-  get idle(): boolean {
-    return this.#timers.length === 0;
-  }
-}
-
 const offline = (clock: Clock, connect: () => Promise<Duplex>): GrpcClient =>
   new GrpcClient({
     authority: "plane:1",
@@ -325,7 +293,7 @@ const offline = (clock: Clock, connect: () => Promise<Duplex>): GrpcClient =>
 const nobody = { onMessage: () => {}, onEnd: () => {} };
 
 test("a control plane that is away is met within three seconds of its return, after a minute within fifteen", async () => {
-  const clock = new StepClock();
+  const clock = new ManualClock();
   let connects = 0;
   const client = offline(clock, () => {
     connects += 1;
@@ -347,7 +315,7 @@ test("a control plane that is away is met within three seconds of its return, af
 });
 
 test("a control plane that drops each connection is not stormed by callers who come one by one", async () => {
-  const clock = new StepClock();
+  const clock = new ManualClock();
   let connects = 0;
   const client = offline(clock, async () => {
     connects += 1;

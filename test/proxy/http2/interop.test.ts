@@ -8,13 +8,13 @@ import { Http2Connection } from "../../../src/proxy/http2/connection.ts";
 import { ERROR } from "../../../src/proxy/http2/frame.ts";
 import type { Header } from "../../../src/proxy/http2/hpack.ts";
 import { Http2Failure, type Http2Stream, type StreamHandler } from "../../../src/proxy/http2/stream.ts";
-import { type Clock, systemClock } from "../../../src/util/clock.ts";
+import { withWaits } from "../../support/clock.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("http2 with node:http2 as peer");
 
 /** Keeps the process alive while a test waits. */
-const clock: Clock = { ...systemClock, after: (ms, fn) => ({ id: setTimeout(fn, ms) }) };
+const clock = withWaits((ms) => ms);
 
 const portOf = (server: { address(): unknown }): number => (server.address() as AddressInfo).port;
 

@@ -14,7 +14,8 @@ import { GrpcClient } from "../../../src/proxy/control/grpc-client.ts";
 import { Identity } from "../../../src/proxy/identity/index.ts";
 import { TrustAnchors } from "../../../src/proxy/identity/trust-anchors.ts";
 import type { Credentials } from "../../../src/proxy/ports.ts";
-import { type Clock, systemClock } from "../../../src/util/clock.ts";
+import type { Clock } from "../../../src/util/clock.ts";
+import { withWaits } from "../../support/clock.ts";
 import { Authority, IdentityService } from "../../support/identity-service.ts";
 import { until } from "../../support/until.ts";
 
@@ -85,7 +86,7 @@ async function withIdentity(
   const anchors = await TrustAnchors.start({
     fallback: options.environment ?? authority.root.pem,
     file: options.anchorsFile === undefined ? undefined : file,
-    clock: { ...systemClock, after: (_ms, fn) => ({ id: setTimeout(fn, 5) }) },
+    clock: withWaits(() => 5),
     log,
     onChange: () => identity.rebuild(),
   });

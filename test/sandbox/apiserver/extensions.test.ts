@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Json } from "../../../src/sandbox/cluster.ts";
+import { until } from "../../support/until.ts";
 import { type Harness, startHarness } from "./harness.ts";
 
 const test = suite<{ api: Harness; hook: Server }>("extensions");
@@ -39,15 +40,6 @@ test.after(async ({ api, hook }) => {
   await api.close();
   await new Promise((resolve) => hook.close(resolve));
 });
-
-/** Waits for what must come to be. */
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    assert.ok(Date.now() < deadline, `not within 10 s: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 const crd = {
   apiVersion: "apiextensions.k8s.io/v1",

@@ -3,38 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Json } from "../../../src/sandbox/cluster.ts";
 import { Prober } from "../../../src/sandbox/kubelet/prober.ts";
-import type { Clock, Timer } from "../../../src/util/clock.ts";
+import { ManualClock } from "../../support/clock.ts";
 
 const test = suite("prober");
-
-/** A clock that moves only when told to, and lets promises settle in between. */
-class ManualClock implements Clock {
-  #now = 0;
-  #timers: { at: number; fn: () => void }[] = [];
-  now = () => this.#now;
-  monotonic = () => this.#now;
-  random = () => 0.5;
-  after(ms: number, fn: () => void): Timer {
-    const timer = { at: this.#now + ms, fn };
-    this.#timers.push(timer);
-    return { id: timer };
-  }
-  clear(timer: Timer | undefined): void {
-    this.#timers = this.#timers.filter((each) => each !== timer?.id);
-  }
-  async advance(ms: number): Promise<void> {
-    const end = this.#now + ms;
-    for (;;) {
-      const next = this.#timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      this.#now = Math.max(this.#now, next.at);
-      this.clear({ id: next });
-      next.fn();
-      for (let i = 0; i < 5; i++) await Promise.resolve();
-    }
-    this.#now = end;
-  }
-}
 
 function run(probe: Json, answers: (now: number) => boolean, eager: boolean) {
   const clock = new ManualClock();

@@ -3,26 +3,14 @@ import * as assert from "uvu/assert";
 import { createLogger } from "../../../src/log/logger.ts";
 import type { Cluster, EventType, KubeObject } from "../../../src/sandbox/cluster.ts";
 import { ServiceProxy } from "../../../src/sandbox/network/service-proxy.ts";
-import type { Clock, Timer } from "../../../src/util/clock.ts";
+import { ManualClock } from "../../support/clock.ts";
 
 const test = suite("service proxy");
 
 type Handler = (type: EventType, object: KubeObject) => void;
 
 function scenario(run: (tool: string, rules: string) => string | undefined) {
-  let now = 0;
-  const timers = new Set<{ due: number; fn: () => void }>();
-  const clock: Clock = {
-    now: () => now,
-    monotonic: () => now,
-    random: () => 0,
-    after(ms, fn) {
-      const timer = { due: now + ms, fn };
-      timers.add(timer);
-      return { id: timer };
-    },
-    clear: (timer: Timer | undefined) => void timers.delete(timer?.id as { due: number; fn: () => void }),
-  };
+  const clock = new ManualClock();
   const handlers = new Map<string, Handler>();
   const cluster = {
     watch(_group: string, resource: string, handler: Handler) {
@@ -38,11 +26,10 @@ function scenario(run: (tool: string, rules: string) => string | undefined) {
     async run(tool, _args, rules = "") {
       const failure = run(tool, rules);
       if (failure) throw new Error(failure);
-      if (!rules.includes("KUBE-PROBE")) runs.push({ at: now, tool, rules });
+      if (!rules.includes("KUBE-PROBE")) runs.push({ at: clock.now(), tool, rules });
       return "";
     },
   });
-  const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
   return {
     proxy,
     runs,
@@ -50,16 +37,7 @@ function scenario(run: (tool: string, rules: string) => string | undefined) {
       const spec = { clusterIP: ip, ports: [{ port: 80 }] };
       handlers.get("services")!("ADDED", { metadata: { name, namespace: "shop" }, spec });
     },
-    async advance(ms: number) {
-      for (const end = now + ms; now < end; now += 10) {
-        await turn();
-        for (const timer of [...timers].filter(({ due }) => due <= now)) {
-          timers.delete(timer);
-          timer.fn();
-        }
-      }
-      await turn();
-    },
+    advance: (ms: number) => clock.advance(ms),
   };
 }
 
