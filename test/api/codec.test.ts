@@ -1,3 +1,4 @@
+// The codec: values survive it, other encoders are understood, what is malformed is refused.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// The checks against clusters that are sound, empty or broken in one way each.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

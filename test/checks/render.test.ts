@@ -1,3 +1,4 @@
+// The results of checks as people and machines read them.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import {

@@ -1,3 +1,4 @@
+// What the shell is offered at ⇥.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { complete, type Lookups, type ManifestCommand, renderCompletion } from "../../src/cli/completion.ts";

@@ -1,3 +1,4 @@
+// Failures as a person reads them, and their exit codes.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { describeError, renderError, usageError } from "../../src/cli/errors.ts";

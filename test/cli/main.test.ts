@@ -1,3 +1,4 @@
+// The command line as a process: help, unknown words, exit codes.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { runCommand } from "../support/run-command.ts";

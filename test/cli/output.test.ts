@@ -1,3 +1,4 @@
+// Tables, JSON and YAML on stdout.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { displayWidth, renderAs, renderTable } from "../../src/cli/output.ts";

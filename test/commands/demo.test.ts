@@ -1,3 +1,4 @@
+// The demo's manifest and the telling of its journey.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseAllDocuments } from "yaml";

@@ -1,3 +1,4 @@
+// `kubectl mesh explain`, offline.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { PASSPORTS } from "../../src/rules/passport.ts";

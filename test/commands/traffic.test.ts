@@ -11,7 +11,7 @@ import type { PodRecord } from "../../src/controller/metrics-api/pod.ts";
 import { createMetricsServer } from "../../src/controller/metrics-api/server.ts";
 import { TrafficStore } from "../../src/controller/metrics-api/store.ts";
 import { createLogger } from "../../src/log/logger.ts";
-import { exposition, podOf } from "../metrics-api/exposition.ts";
+import { exposition, podOf } from "../support/exposition.ts";
 import { runCommand } from "../support/run-command.ts";
 
 const test = suite("stat and top against a cluster");

@@ -1,3 +1,4 @@
+// The demo's services as HTTP servers.
 import { connect } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// `kubectl mesh inject` and `uninject` as processes over files and directories.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

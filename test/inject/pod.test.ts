@@ -1,3 +1,4 @@
+// What injection makes of a pod.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { applyPatch, injectPod, type PodInjection, type PodTemplate } from "../../src/inject/index.ts";

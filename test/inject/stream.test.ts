@@ -1,3 +1,4 @@
+// Annotating YAML without touching anything else of it.
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// The API client against a server that pages, refuses or hangs; its configuration and paths.
 import { writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";

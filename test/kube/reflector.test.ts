@@ -1,3 +1,4 @@
+// The reflector: lists, watches, and what goes wrong between them.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { KubeClient, keyOf, Reflector } from "../../src/kube/index.ts";

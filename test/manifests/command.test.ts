@@ -1,3 +1,4 @@
+// `kubectl mesh install` as a process, without a cluster.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// The objects that an installation consists of.
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

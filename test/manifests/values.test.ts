@@ -1,3 +1,4 @@
+// Values: defaults, text, and problems told by their path.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DEFAULT_VALUES, mergeTrees, readValues, treeOfSets } from "../../src/manifests/values.ts";

@@ -1,3 +1,4 @@
+// Quantiles out of histogram buckets.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { histogramQuantile } from "../../src/metrics/quantile.ts";

@@ -1,3 +1,4 @@
+// Metrics as they are counted, exposed and read back.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// Certificates and requests, judged by OpenSSL.
 import { execFileSync } from "node:child_process";
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// The redirect rules of a pod and how they are applied, without a kernel.
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

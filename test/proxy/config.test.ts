@@ -1,3 +1,4 @@
+// The proxy's configuration: defaults, what is set, and every problem at once.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { proxyEnv } from "../../src/inject/env.ts";

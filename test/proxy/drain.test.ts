@@ -1,3 +1,4 @@
+// The proxy's end: once, in time, or at once when asked again.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createLogger } from "../../src/log/logger.ts";

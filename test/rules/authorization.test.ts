@@ -1,3 +1,4 @@
+// Who is let in, and why.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { networkOf } from "../../src/api/address.ts";

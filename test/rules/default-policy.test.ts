@@ -1,3 +1,4 @@
+// What the default policies let in.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/api/codec.ts";

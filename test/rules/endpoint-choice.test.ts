@@ -1,3 +1,4 @@
+// Peak EWMA and the choice between two endpoints.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// Whether a pod is injected, and what forbids it.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decideInjection, type InjectionFacts } from "../../src/rules/injection.ts";

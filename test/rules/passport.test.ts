@@ -1,3 +1,4 @@
+// The catalogue of the mesh's own errors.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { findPassport, PASSPORTS } from "../../src/rules/passport.ts";

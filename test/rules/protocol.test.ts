@@ -1,3 +1,4 @@
+// How a connection is treated, by what the control plane knows of its target.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { MessageOf } from "../../src/api/codec.ts";

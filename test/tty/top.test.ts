@@ -1,3 +1,4 @@
+// `kubectl mesh top` in a real terminal.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { hasTmux, openTerminal, type Terminal } from "./terminal.ts";

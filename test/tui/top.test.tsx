@@ -1,3 +1,4 @@
+// The screen of `top`: its store, and frames of it.
 import chalk from "chalk";
 import { renderToString } from "ink";
 import { suite } from "uvu";

@@ -1,3 +1,4 @@
+// Label selectors as kubectl means them.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { matchesLabels, parseLabelSelector } from "../../src/util/label-selector.ts";

@@ -1,3 +1,4 @@
+// Small values: durations, port sets, addresses, back-off, log lines.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

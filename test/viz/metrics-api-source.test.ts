@@ -1,3 +1,4 @@
+// The metrics API as a source of numbers, however it answers.
 import { type AddressInfo, connect, createServer } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -7,7 +8,7 @@ import { TrafficStore } from "../../src/controller/metrics-api/store.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import { MeshError } from "../../src/util/error.ts";
 import { MetricsApiSource } from "../../src/viz/metrics-api-source.ts";
-import { podOf } from "../metrics-api/exposition.ts";
+import { podOf } from "../support/exposition.ts";
 
 const test = suite("metrics api source");
 

@@ -1,3 +1,4 @@
+// Questions about traffic: what is asked, and how the answer is shown.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { StatRow } from "../../src/api/stat.ts";

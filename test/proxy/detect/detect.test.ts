@@ -1,3 +1,4 @@
+// The protocol of a connection by its first bytes.
 import * as net from "node:net";
 import * as tls from "node:tls";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+// The answers that the proxy itself gives.
 import { STATUS_CODES } from "node:http";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

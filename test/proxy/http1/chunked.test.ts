@@ -1,3 +1,4 @@
+// Chunked bodies: where they end, and what is none.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

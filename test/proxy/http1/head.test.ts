@@ -1,3 +1,4 @@
+// Heads of requests and responses: framing found, smuggling refused.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// HPACK by the examples of RFC 7541, and against what is malformed.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,3 +1,4 @@
+// Deployments, StatefulSets, DaemonSets, Jobs and CronJobs on a cluster whose pods are made up.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Json, KubeObject } from "../../../src/sandbox/cluster.ts";

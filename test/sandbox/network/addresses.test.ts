@@ -1,3 +1,4 @@
+// Pod addresses: given out, rested, given out again.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { PodIpPool } from "../../../src/sandbox/network/addresses.ts";

@@ -1,3 +1,4 @@
+// The cluster's DNS over real sockets.
 import dgram from "node:dgram";
 import net from "node:net";
 import dnsPacket, { type Packet } from "dns-packet";

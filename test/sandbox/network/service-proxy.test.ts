@@ -1,3 +1,4 @@
+// When Service rules are written, without a kernel.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createLogger } from "../../../src/log/logger.ts";

@@ -1,3 +1,4 @@
+// The rules that Services become.
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,8 +1,9 @@
+// The traffic store: counters, windows, quantiles, its bound on memory.
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { BOUNDS, sumSlots, TrafficStore } from "../../src/controller/metrics-api/store.ts";
-import { exposition, type Traffic } from "./exposition.ts";
+import { BOUNDS, sumSlots, TrafficStore } from "../../../src/controller/metrics-api/store.ts";
+import { exposition, type Traffic } from "../../support/exposition.ts";
 
 const test = suite("traffic store");
 const inbound = { direction: "inbound", tls: "true" };

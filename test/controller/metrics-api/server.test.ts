@@ -1,19 +1,20 @@
+// The metrics API from scrape to answer, over HTTP.
 import { createServer, get, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { StatAnswer } from "../../src/api/stat.ts";
-import { parseStatParams, type StatQuery, statParams } from "../../src/api/stat.ts";
-import type { PodRecord } from "../../src/controller/metrics-api/pod.ts";
-import { podRecord } from "../../src/controller/metrics-api/pod.ts";
-import { Scraper } from "../../src/controller/metrics-api/scraper.ts";
-import { createMetricsServer } from "../../src/controller/metrics-api/server.ts";
-import { TrafficStore } from "../../src/controller/metrics-api/store.ts";
-import { createLogger } from "../../src/log/logger.ts";
-import { Registry } from "../../src/metrics/registry.ts";
-import { systemClock } from "../../src/util/clock.ts";
-import { until } from "../support/until.ts";
-import { exposition, podOf } from "./exposition.ts";
+import type { StatAnswer } from "../../../src/api/stat.ts";
+import { parseStatParams, type StatQuery, statParams } from "../../../src/api/stat.ts";
+import type { PodRecord } from "../../../src/controller/metrics-api/pod.ts";
+import { podRecord } from "../../../src/controller/metrics-api/pod.ts";
+import { Scraper } from "../../../src/controller/metrics-api/scraper.ts";
+import { createMetricsServer } from "../../../src/controller/metrics-api/server.ts";
+import { TrafficStore } from "../../../src/controller/metrics-api/store.ts";
+import { createLogger } from "../../../src/log/logger.ts";
+import { Registry } from "../../../src/metrics/registry.ts";
+import { systemClock } from "../../../src/util/clock.ts";
+import { exposition, podOf } from "../../support/exposition.ts";
+import { until } from "../../support/until.ts";
 
 const test = suite("metrics api");
 const log = createLogger({ level: "off" });

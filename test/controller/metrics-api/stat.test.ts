@@ -1,10 +1,11 @@
+// What traffic a question of `stat` is answered with.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { StatAnswer, StatQuery } from "../../src/api/stat.ts";
-import type { PodRecord } from "../../src/controller/metrics-api/pod.ts";
-import { edges, stat } from "../../src/controller/metrics-api/stat.ts";
-import { TrafficStore } from "../../src/controller/metrics-api/store.ts";
-import { exposition, podOf, type Traffic } from "./exposition.ts";
+import type { StatAnswer, StatQuery } from "../../../src/api/stat.ts";
+import type { PodRecord } from "../../../src/controller/metrics-api/pod.ts";
+import { edges, stat } from "../../../src/controller/metrics-api/stat.ts";
+import { TrafficStore } from "../../../src/controller/metrics-api/store.ts";
+import { exposition, podOf, type Traffic } from "../../support/exposition.ts";
 
 const test = suite("stat");
 const web = podOf("web");
