@@ -8,13 +8,13 @@ type IpMessage = MessageOf<typeof IPAddress>;
 const LOW = (1n << 64n) - 1n;
 
 /** @throws RangeError when `ip` is none. */
-export function ipOf(ip: string): IpMessage {
+function ipOf(ip: string): IpMessage {
   const { family, bits } = parseIp(ip);
   return family === 4 ? { ipv4: Number(bits) } : { ipv6: { first: bits >> 64n, last: bits & LOW } };
 }
 
 /** The text of an address, undefined when the message holds none. IPv6 is written in full groups. */
-export function ipText(message: IpMessage | undefined): string | undefined {
+function ipText(message: IpMessage | undefined): string | undefined {
   if (message?.ipv4 !== undefined) return formatIp(4, BigInt(message.ipv4));
   if (message?.ipv6) return formatIp(6, (message.ipv6.first << 64n) | message.ipv6.last);
   return undefined;

@@ -1,7 +1,7 @@
 // gRPC's framing: one flag byte (0: not compressed), a big-endian length, the message.
 
 /** Messages larger than this are refused unless a limit is given, bytes (gRPC's usual default). */
-export const MAX_GRPC_MESSAGE = 4 * 1024 * 1024;
+const MAX_GRPC_MESSAGE = 4 * 1024 * 1024;
 
 /** A framed message. */
 export function frame(body: Buffer): Buffer {

@@ -8,7 +8,7 @@ export interface CheckStyle {
   readonly error: (text: string) => string;
 }
 
-export const hintOf = (anchor: string): string => `docs/checks.md#${anchor}`;
+const hintOf = (anchor: string): string => `docs/checks.md#${anchor}`;
 
 const symbol = (outcome: Outcome, style: CheckStyle): string =>
   outcome === "success" ? style.ok("√") : outcome === "warning" ? style.warn("‼") : style.error("×");

@@ -3,7 +3,7 @@
 // names in the cluster come from look-ups that the caller gives and bounds.
 
 /** cobra's directives that we use: file names are welcome, or not. */
-export const DIRECTIVE = { files: 0, noFiles: 4 } as const;
+const DIRECTIVE = { files: 0, noFiles: 4 } as const;
 
 export interface ManifestFlag {
   readonly name: string;

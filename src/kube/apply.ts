@@ -66,7 +66,7 @@ export async function deleteAll(client: KubeClient, objects: readonly KubeObject
 }
 
 /** Polls until the object's condition is True. @throws Error after `timeout` ms. */
-export async function waitForCondition(
+async function waitForCondition(
   client: KubeClient,
   path: string,
   type: string,

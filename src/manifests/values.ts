@@ -152,7 +152,7 @@ const schema = object({
 /** Everything the mesh is installed with. Holds no secret: the issuer's key lives in its Secret only. */
 export type Values = Infer<typeof schema>;
 export type ProxyValues = Values["proxy"];
-export { proxySchema, schema as valuesSchema };
+export { schema as valuesSchema };
 
 export const DEFAULT_VALUES: Values = schema.fallback;
 

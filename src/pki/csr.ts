@@ -21,7 +21,7 @@ import { distinguishedName, GENERAL_NAME, generalNames } from "./name.ts";
 import { OID } from "./oids.ts";
 
 /** Larger requests are refused before they are parsed, bytes. */
-export const MAX_CSR_BYTES = 16 * 1024;
+const MAX_CSR_BYTES = 16 * 1024;
 
 /** A DER request for one DNS-like name, with an empty subject, signed by the key it asks for. */
 export function createCsr(options: { key: KeyPair; dnsName: string }): Buffer {

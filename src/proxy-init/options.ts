@@ -5,7 +5,7 @@ import { parseCidr } from "../util/ip.ts";
 import { parsePortSet } from "../util/port-set.ts";
 import type { RedirectConfig } from "./rules.ts";
 
-export const MODES = ["auto", "nft", "plain", "legacy"] as const;
+const MODES = ["auto", "nft", "plain", "legacy"] as const;
 export type Mode = (typeof MODES)[number];
 
 export interface InitOptions {

@@ -19,8 +19,8 @@ export interface RedirectConfig {
   readonly subnetsToIgnore: readonly string[];
 }
 
-export const REDIRECT_CHAIN = "PROXY_INIT_REDIRECT";
-export const OUTPUT_CHAIN = "PROXY_INIT_OUTPUT";
+const REDIRECT_CHAIN = "PROXY_INIT_REDIRECT";
+const OUTPUT_CHAIN = "PROXY_INIT_OUTPUT";
 
 /** A rule of the nat table. */
 export interface Rule {

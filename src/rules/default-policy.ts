@@ -30,10 +30,7 @@ const DETECT_TIMEOUT = 10_000;
  * The authorizations of a default policy.
  * @param clusterNetworks CIDRs that count as the cluster
  */
-export function defaultAuthorizations(
-  policy: DefaultPolicy,
-  clusterNetworks: readonly string[],
-): AuthzMessage[] {
+function defaultAuthorizations(policy: DefaultPolicy, clusterNetworks: readonly string[]): AuthzMessage[] {
   if (policy === "deny") return [];
   const networks = policy.startsWith("cluster-") ? clusterNetworks : ANYWHERE;
   const authenticated = policy.endsWith("-authenticated");

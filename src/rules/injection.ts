@@ -72,7 +72,7 @@ const INIT_IMAGES =
   /(^|\/)(linkerd\/proxy-init|linkerd-io\/proxy-init|istio\/proxy_init|istio-release\/proxy_init)(?=[:@]|$)/;
 
 /** The container of a mesh that a pod already has, if any. */
-export function existingSidecar(
+function existingSidecar(
   facts: Pick<InjectionFacts, "containers" | "initContainers">,
 ): ContainerFacts | undefined {
   const isSidecar = ({ name, image = "" }: ContainerFacts) =>

@@ -80,14 +80,14 @@ export function outboundProtocol(
   const protocol = policy?.protocol;
   const fallback = fallbackTarget(profile, port, trace);
   const http =
-    httpTarget(
+    firstTarget(
       protocol?.detect?.http1?.routes ??
         protocol?.http1?.routes ??
         protocol?.detect?.http2?.routes ??
         protocol?.http2?.routes,
     ) ?? fallback;
   const opaque =
-    opaqueTarget(protocol?.detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
+    firstTarget(protocol?.detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
     (protocol?.opaque ? fallback : http);
   let mode: ProtocolMode = "detect";
   if (profile?.opaqueProtocol) {
@@ -133,18 +133,9 @@ function targetOf(backend: MessageOf<typeof Backend> | undefined): Target | unde
 }
 
 /** The backend of the first rule that has one: a Service's default route has exactly one. */
-function httpTarget(routes: readonly MessageOf<typeof HttpRoute>[] | undefined): Target | undefined {
-  for (const route of routes ?? []) {
-    for (const { backends } of route.rules) {
-      const first = backends?.firstAvailable?.backends[0] ?? backends?.randomAvailable?.backends[0]?.backend;
-      const target = targetOf(first?.backend);
-      if (target) return target;
-    }
-  }
-  return undefined;
-}
-
-function opaqueTarget(routes: readonly MessageOf<typeof OpaqueRoute>[] | undefined): Target | undefined {
+function firstTarget(
+  routes: readonly (MessageOf<typeof HttpRoute> | MessageOf<typeof OpaqueRoute>)[] | undefined,
+): Target | undefined {
   for (const route of routes ?? []) {
     for (const { backends } of route.rules) {
       const first = backends?.firstAvailable?.backends[0] ?? backends?.randomAvailable?.backends[0]?.backend;

@@ -1,31 +1,16 @@
 // The embedded cluster as its own parts see it: controllers, scheduler and kubelet use this instead of HTTP, and get
 // the same validation, defaulting, admission and events as any client. Built by `createCluster` in apiserver/.
+import type { ObjectMeta as ReadMeta } from "../kube/types.ts";
+
+export type { OwnerReference } from "../kube/types.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: Kubernetes objects are open JSON; their shape is checked by validation.
 export type Json = any;
 
-export interface OwnerReference {
-  apiVersion: string;
-  kind: string;
-  name: string;
-  uid: string;
-  controller?: boolean;
-  blockOwnerDeletion?: boolean;
-}
-
-export interface ObjectMeta {
-  name: string;
+/** All of an object's metadata: the sandbox also keeps what the mesh does not read. */
+export interface ObjectMeta extends ReadMeta {
   generateName?: string;
-  namespace?: string;
-  uid?: string;
-  resourceVersion?: string;
-  generation?: number;
-  creationTimestamp?: string;
-  deletionTimestamp?: string;
   deletionGracePeriodSeconds?: number;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  ownerReferences?: OwnerReference[];
   finalizers?: string[];
   managedFields?: Json[];
 }

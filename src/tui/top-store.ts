@@ -4,7 +4,7 @@ import type { EdgeRow, StatRow } from "../api/stat.ts";
 import type { Clock, Timer } from "../util/clock.ts";
 import { errorMessage } from "../util/error.ts";
 
-export const SORTS = ["rps", "success", "p99", "tcp", "name"] as const;
+const SORTS = ["rps", "success", "p99", "tcp", "name"] as const;
 export type Sort = (typeof SORTS)[number];
 
 export interface TopState {

@@ -26,7 +26,7 @@ const BY_NAME = new Map<string, StatKind>(
 /** Every name of a kind that can be typed. */
 export const KIND_NAMES: readonly string[] = [...BY_NAME.keys()];
 
-export function shortKind(kind: StatKind): string {
+function shortKind(kind: StatKind): string {
   return KINDS[kind].short;
 }
 

@@ -55,7 +55,7 @@ export class FakeWatch<T> implements Watch<T> {
   }
 }
 
-export const emptyProfile: DestinationProfile = {
+const emptyProfile: DestinationProfile = {
   fullyQualifiedName: "",
   opaqueProtocol: false,
   routes: [],
@@ -73,7 +73,7 @@ export interface FakeEndpoint {
   readonly labels?: Record<string, string>;
 }
 
-export function weightedAddr(endpoint: FakeEndpoint): WeightedAddr {
+function weightedAddr(endpoint: FakeEndpoint): WeightedAddr {
   const { ip = "127.0.0.1", port, identity, serverName, inboundPort, labels = {} } = endpoint;
   return {
     addr: addressOf(ip, port),
@@ -248,7 +248,7 @@ export class FakeIdentity implements IdentitySource {
 }
 
 /** Every connection was meant for `to`. */
-export function redirectedTo(to: { ip: string; port: number } | undefined): OriginalDestination & {
+function redirectedTo(to: { ip: string; port: number } | undefined): OriginalDestination & {
   to: { ip: string; port: number } | undefined;
 } {
   return {
@@ -259,7 +259,7 @@ export function redirectedTo(to: { ip: string; port: number } | undefined): Orig
   };
 }
 
-export const baseConfig: DataPathConfig = {
+const baseConfig: DataPathConfig = {
   listen: [{ ip: "127.0.0.1", port: 0 }],
   connectTimeout: 1_000,
   detectTimeout: 10_000,

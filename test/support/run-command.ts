@@ -15,7 +15,7 @@ export interface CommandResult {
 let loaded: Config | undefined;
 
 /** oclif's view of src/commands, without the manifest (which knows dist/ only). */
-export async function sourceConfig(): Promise<Config> {
+async function sourceConfig(): Promise<Config> {
   if (loaded) return loaded;
   const root = packageRoot();
   const pjson = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));

@@ -4,7 +4,7 @@ import type { KubeClient } from "../../kube/client.ts";
 import { errorMessage } from "../../util/error.ts";
 
 /** Audience of the tokens that proxies show (projected for this purpose alone). */
-export const AUDIENCE = "identity.l5d.io";
+const AUDIENCE = "identity.l5d.io";
 
 interface TokenReview {
   status?: {

@@ -38,7 +38,7 @@ export interface PodLike {
   };
 }
 
-export const CONTROL_PLANE_LABEL = "linkerd.io/control-plane-ns";
+const CONTROL_PLANE_LABEL = "linkerd.io/control-plane-ns";
 /** The injector names the workload in labels such as linkerd.io/proxy-deployment. */
 const WORKLOAD_LABEL = "linkerd.io/proxy-";
 
