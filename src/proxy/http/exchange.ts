@@ -52,8 +52,15 @@ export interface UpstreamHandler {
   /**
    * The exchange died before its end.
    * @param unprocessed the server has certainly not worked on the request (refused stream, GOAWAY before it)
+   * @param resetCode the HTTP/2 error code, when the stream was reset by the server
    */
-  onBroken(upstream: Upstream, key: PassportKey, errno: string | undefined, unprocessed: boolean): void;
+  onBroken(
+    upstream: Upstream,
+    key: PassportKey,
+    errno: string | undefined,
+    unprocessed: boolean,
+    resetCode?: number,
+  ): void;
 }
 
 /** A response of the proxy's own, by a route's filter. */
@@ -123,8 +130,11 @@ export interface Outcome {
 
 /** Where the exchanges of one connection go; implemented by the inbound and outbound sides. */
 export interface Service {
-  /** Lines or fields added to each request. */
+  /** Fields added to each request. */
   readonly added: readonly Field[];
+  /** What watches the exchanges now, and what it is told of their connection; undefined when nothing does. */
+  readonly watch: ExchangeWatch | undefined;
+  readonly context: ExchangeContext;
   /** The client may read the details of our errors. */
   readonly trusted: boolean;
   /** Peers' proxies are told to leave connections on which the application failed. */
