@@ -102,7 +102,9 @@ export class Http2Connection {
   #receiveWindow: number;
   #consumed = 0;
   #peerStreamWindow = DEFAULT_WINDOW;
+  /** Until its SETTINGS are here; they mean no bound when they name none (§6.5.2). */
   #peerMaxStreams = 100;
+  #peerExtendedConnect = false;
   #block: { stream: number; end: boolean; parts: Buffer[]; size: number } | undefined;
   #out: Buffer[] = [];
   #outSize = 0;
@@ -134,7 +136,27 @@ export class Http2Connection {
 
   /** Whether a stream can be opened now; clients only. */
   get available(): boolean {
-    return !this.#server && this.lasting && this.#streams.size < this.#peerMaxStreams;
+    return this.room > 0;
+  }
+
+  /** How many streams can be opened now; clients only. */
+  get room(): number {
+    return this.#server || !this.lasting ? 0 : this.#peerMaxStreams - this.#streams.size;
+  }
+
+  /** The peer's SETTINGS are here. */
+  get settled(): boolean {
+    return this.#settled;
+  }
+
+  /** The peer takes CONNECT with `:protocol` (RFC 8441). */
+  get extendedConnect(): boolean {
+    return this.#peerExtendedConnect;
+  }
+
+  /** One direction stands still, or nearly so, for want of window: further streams would only share what is left. */
+  get saturated(): boolean {
+    return this.#starved.size > 0 || this.#receiveWindow < this.#options.connectionWindow / 4;
   }
 
   /** Whether further streams can be opened, now or once others have ended. */
@@ -283,6 +305,7 @@ export class Http2Connection {
       if (type !== TYPE.SETTINGS || flags & FLAG.ACK)
         throw new ConnectionError(ERROR.PROTOCOL_ERROR, "the first frame is not SETTINGS");
       this.#settled = true;
+      this.#peerMaxStreams = Number.POSITIVE_INFINITY;
     }
     try {
       this.#dispatch(type, flags, id, payload);
@@ -469,7 +492,7 @@ export class Http2Connection {
     const code = payload.readUInt32BE(0);
     this.#close(
       stream,
-      new Http2Failure(`reset by the peer, code ${code}`, code, code === ERROR.REFUSED_STREAM),
+      new Http2Failure(`reset by the peer, code ${code}`, code, code === ERROR.REFUSED_STREAM, true),
     );
   }
 
@@ -510,6 +533,10 @@ export class Http2Connection {
         }
         return;
       }
+      case SETTING.ENABLE_CONNECT_PROTOCOL:
+        if (value > 1) throw new ConnectionError(ERROR.PROTOCOL_ERROR, `ENABLE_CONNECT_PROTOCOL of ${value}`);
+        this.#peerExtendedConnect = value === 1;
+        return;
       case SETTING.MAX_FRAME_SIZE:
         if (value < MAX_FRAME || value > 0xff_ffff)
           throw new ConnectionError(ERROR.PROTOCOL_ERROR, `MAX_FRAME_SIZE of ${value}`);

@@ -39,6 +39,7 @@ export const SETTING = {
   INITIAL_WINDOW_SIZE: 4,
   MAX_FRAME_SIZE: 5,
   MAX_HEADER_LIST_SIZE: 6,
+  ENABLE_CONNECT_PROTOCOL: 8,
 } as const;
 
 export const CLIENT_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");

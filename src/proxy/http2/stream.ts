@@ -7,11 +7,14 @@ export class Http2Failure extends Error {
   readonly code: number;
   /** The peer did not process the request: it may be sent again elsewhere. */
   readonly unprocessed: boolean;
-  constructor(message: string, code: number, unprocessed = false) {
+  /** The peer reset this stream, and only this one. */
+  readonly reset: boolean;
+  constructor(message: string, code: number, unprocessed = false, reset = false) {
     super(message);
     this.name = "Http2Failure";
     this.code = code;
     this.unprocessed = unprocessed;
+    this.reset = reset;
   }
 }
 
