@@ -3,9 +3,10 @@
 import { DEFAULT_RTT_MS, endpointLoad, nextEstimate } from "../../rules/endpoint-choice.ts";
 import { Backoff, type BackoffOptions } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
+import type { Exchange, Outcome, Route, Upstream } from "../http/exchange.ts";
+import type { RequestEdits } from "../http/message.ts";
 import { ClientConnection, type ClientOwner } from "../http1/client-connection.ts";
 import { Http1Pool, type PoolOptions } from "../http1/pool.ts";
-import type { Http1Route, ServerConnection } from "../http1/server-connection.ts";
 import type { HttpSeries, TcpSeries } from "../telemetry/series.ts";
 import {
   type DialError,
@@ -39,7 +40,7 @@ export interface EndpointOptions {
   readonly onReadyChange: (endpoint: Endpoint) => void;
 }
 
-export class Endpoint implements ClientOwner, Http1Route {
+export class Endpoint implements ClientOwner, Route {
   readonly key: string;
   readonly target: DialTarget;
   readonly opaque: EndpointOptions["opaque"];
@@ -85,14 +86,23 @@ export class Endpoint implements ClientOwner, Http1Route {
   }
 
   /** Sends the exchange here: over an unused connection, unless one has just proved dead. */
-  serve(exchange: ServerConnection, route: Http1Route = this): void {
-    this.began();
+  serve(exchange: Exchange, route: Route = this, edits?: RequestEdits): void {
+    this.taken();
+    exchange.send(this.open(exchange), route, edits);
+  }
+
+  /** A way to send `exchange` here. */
+  open(exchange: Exchange): Upstream {
     const idle = exchange.attempts === 0 ? this.pool.take(exchange.startedAt) : undefined;
-    exchange.send(idle ?? new ClientConnection(this, this.target, this.#shared.dial, this.tcp), route);
+    return idle ?? new ClientConnection(this, this.target, this.#shared.dial, this.tcp);
+  }
+
+  began(): void {
+    this.series.requests.inc();
   }
 
   /** Counts a request or forwarded connection in; each is counted out by `release` or `done`. */
-  began(): void {
+  taken(): void {
     this.#pending += 1;
     this.#shared.inFlight += 1;
   }
@@ -108,9 +118,13 @@ export class Endpoint implements ClientOwner, Http1Route {
     if (!this.ready) this.recovered();
   }
 
-  release(client: ClientConnection, fit: boolean, now: number): void {
+  release(_upstream: Upstream, outcome: Outcome | undefined, _now: number): void {
     this.done();
-    if (fit) this.pool.put(client, now);
+    if (outcome) this.series.ended(outcome.status, outcome.complete, outcome.latency);
+  }
+
+  onIdle(client: ClientConnection): void {
+    this.pool.put(client, this.#shared.clock.monotonic());
   }
 
   onGone(client: ClientConnection, error: DialError | undefined): void {

@@ -23,6 +23,8 @@ export interface RequestHead extends MessageHead {
   readonly path: string;
   /** HTTP/1 named its target by a whole URI. */
   readonly absoluteForm: boolean;
+  /** HTTP/1's minor version; 1 for HTTP/2. */
+  readonly minor: number;
 }
 
 export interface ResponseHead extends MessageHead {

@@ -1,25 +1,39 @@
-// The answers that the proxy itself gives, from the error catalogue (reference/data-planes.md §1.13).
+// The answers that the proxy itself gives over HTTP/1: errors of the catalogue (reference/data-planes.md §1.13), and
+// what filters answer.
+
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import { type AnswerOptions, errorFields } from "../http/answer.ts";
+import type { Field } from "../http/message.ts";
 
-export interface AnswerOptions {
-  /** The connection ends after this answer. */
-  readonly close: boolean;
-  /** The caller is ours (the pod's own application, or a meshed peer): it may know the code and the details. */
-  readonly trusted: boolean;
-  /** Tell the peer's proxy to leave this connection (`l5d-proxy-connection: close`). */
-  readonly meshClose: boolean;
-  /** What exactly went wrong, added to the text for trusted callers. */
-  readonly detail?: string | undefined;
-}
-
-/** Of the catalogue's statuses; node:http has them all, and is megabytes that no proxy needs. */
+/** Reason phrases of the statuses that proxies write most; node:http has them all, and is megabytes. */
 const REASONS: Readonly<Record<number, string>> = {
+  100: "Continue",
+  101: "Switching Protocols",
+  103: "Early Hints",
+  200: "OK",
+  201: "Created",
+  202: "Accepted",
+  204: "No Content",
+  206: "Partial Content",
+  301: "Moved Permanently",
+  302: "Found",
+  303: "See Other",
+  304: "Not Modified",
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
   400: "Bad Request",
+  401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
+  405: "Method Not Allowed",
   408: "Request Timeout",
+  409: "Conflict",
+  412: "Precondition Failed",
+  413: "Content Too Large",
+  429: "Too Many Requests",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
+  501: "Not Implemented",
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
@@ -27,15 +41,21 @@ const REASONS: Readonly<Record<number, string>> = {
   508: "Loop Detected",
 };
 
+/** The usual phrase for a status; empty when there is none. */
+export function reasonOf(status: number): string {
+  return REASONS[status] ?? "";
+}
+
+/** A whole HTTP/1.1 response without body for an error of the proxy's own. @param close the connection ends after it */
+export function answer(key: PassportKey, options: AnswerOptions, close: boolean): Buffer {
+  return response(PASSPORTS[key].status, errorFields(key, options), close);
+}
+
 /** A whole HTTP/1.1 response without body. */
-export function answer(key: PassportKey, options: AnswerOptions): Buffer {
-  const passport = PASSPORTS[key];
-  const text = options.trusted && options.detail ? `${passport.text}: ${options.detail}` : passport.text;
-  let head = `HTTP/1.1 ${passport.status} ${REASONS[passport.status] ?? ""}\r\n`;
-  head += `l5d-proxy-error: ${text.replace(/[^\x20-\x7e]/g, "?").slice(0, 512)}\r\n`;
-  if (options.trusted) head += `l5d-mesh-code: ${passport.code}\r\n`;
-  if (options.meshClose) head += "l5d-proxy-connection: close\r\n";
-  if (options.close) head += "connection: close\r\n";
+export function response(status: number, fields: readonly Field[], close: boolean): Buffer {
+  let head = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
+  for (const [name, value] of fields) head += `${name}: ${value}\r\n`;
+  if (close) head += "connection: close\r\n";
   head += `content-length: 0\r\ndate: ${new Date().toUTCString()}\r\n\r\n`;
   return Buffer.from(head, "latin1");
 }

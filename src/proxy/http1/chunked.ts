@@ -1,7 +1,11 @@
-// Follows a chunked body byte by byte to know where it ends; the bytes themselves go on as they came.
+// Chunked bodies (RFC 9112 §7.1): followed byte by byte to know where they end, the bytes going on as they came or
+// taken out of their chunks; and written.
 //
 //   SIZE ─digits→ SIZE ─';'→ EXTENSION ─CR→ SIZE_LF ─LF→ DATA ─→ DATA_CR → DATA_LF → SIZE
 //                                             └ size 0 → TRAILER … blank line → DONE
+
+import type { Field } from "../http/message.ts";
+import { fieldLines } from "./message.ts";
 
 const SIZE = 0;
 const EXTENSION = 1;
@@ -26,15 +30,29 @@ const TRAILER_LIMIT = 16_384;
 const CR = 0x0d;
 const LF = 0x0a;
 
+/** What frames or addresses a message means nothing behind its body (RFC 9110 §6.5.1). */
+const NO_TRAILERS = new Set([
+  "connection",
+  "content-length",
+  "host",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
 export class ChunkedBody {
   #state = SIZE;
   #remaining = 0;
   #digits = 0;
   /** Bytes of the current extension, or of the trailers so far. */
   #bytes = 0;
+  /** The trailer lines so far; kept only where they are asked for. */
+  #trailers = "";
 
   reset(): void {
     this.#state = SIZE;
+    this.#trailers = "";
     this.#remaining = 0;
     this.#digits = 0;
     this.#bytes = 0;
@@ -49,21 +67,45 @@ export class ChunkedBody {
     return this.#state === FAILED;
   }
 
-  /** Reads on in `buf[start, end)`; returns the position after the last byte that belongs to the body. */
-  read(buf: Uint8Array, start: number, end: number): number {
+  /**
+   * Reads on in `buf[start, end)`; returns the position after the last byte that belongs to the body.
+   * @param onData told where the data of chunks are; with it, trailers are kept too
+   */
+  read(
+    buf: Buffer,
+    start: number,
+    end: number,
+    onData?: (buf: Buffer, start: number, end: number) => void,
+  ): number {
     let i = start;
     while (i < end && this.#state < DONE) {
       if (this.#state === DATA) {
         const step = Math.min(this.#remaining, end - i);
+        onData?.(buf, i, i + step);
         i += step;
         this.#remaining -= step;
         if (this.#remaining === 0) this.#state = DATA_CR;
         continue;
       }
-      this.#state = this.#next(buf[i]!);
+      const byte = buf[i]!;
+      this.#state = this.#next(byte);
+      if (onData && this.#state >= TRAILER_NAME && this.#state <= TRAILER_LF)
+        this.#trailers += String.fromCharCode(byte);
       i += 1;
     }
     return i;
+  }
+
+  /** The trailers of a body that is done; undefined when there are none, or they were not kept. */
+  get trailers(): readonly Field[] | undefined {
+    if (this.#trailers === "") return undefined;
+    const fields: Field[] = [];
+    for (const line of this.#trailers.split("\r")) {
+      const colon = line.indexOf(":");
+      const name = line.slice(0, colon).toLowerCase();
+      if (colon > 0 && !NO_TRAILERS.has(name)) fields.push([name, line.slice(colon + 1).trim()]);
+    }
+    return fields;
   }
 
   #next(byte: number): number {
@@ -129,4 +171,24 @@ function isControl(byte: number): boolean {
 /** Good enough to refuse folded lines and line ends in a trailer's name; the name itself means nothing to us. */
 function isNameByte(byte: number): boolean {
   return byte > 0x20 && byte < 0x7f && byte !== 0x3a;
+}
+
+/** The end of a chunked body without trailers. */
+export const LAST_CHUNK = Buffer.from("0\r\n\r\n", "latin1");
+
+/** The end of a chunked body with trailers. */
+export function lastChunk(trailers: readonly Field[]): Buffer {
+  return Buffer.from(`0\r\n${fieldLines(trailers)}\r\n`, "latin1");
+}
+
+/** `bytes` as one chunk. They are copied: one buffer is one system call. */
+export function chunk(bytes: Buffer): Buffer {
+  if (bytes.length === 0) return bytes;
+  const size = `${bytes.length.toString(16)}\r\n`;
+  const out = Buffer.allocUnsafe(size.length + bytes.length + 2);
+  out.write(size, 0, "latin1");
+  bytes.copy(out, size.length);
+  out[out.length - 2] = 0x0d;
+  out[out.length - 1] = 0x0a;
+  return out;
 }

@@ -1,10 +1,16 @@
 // The dialling side of HTTP/1: one connection to an upstream, which serves one exchange at a time and rests in its
-// pool between them. It frames responses and hands their bytes on; it knows nothing of who asked.
+// pool between them. It frames requests and reads responses; it knows nothing of who asked.
 //
 //   CONNECTING → IDLE ⇄ BUSY → TUNNEL (after 101, or 2xx to CONNECT)
 //        └────────────┴──────┴──→ CLOSED
+//
+// An exchange is served in one of two ways. As any Upstream: `request`, `write`, `end`, and a response taken apart.
+// Or raw, between HTTP/1 and HTTP/1: `beginRaw`, then bytes that are framed already, and the response's bytes as
+// they are.
 import type { Socket } from "node:net";
 import type { PassportKey } from "../../rules/passport.ts";
+import type { Upstream, UpstreamHandler } from "../http/exchange.ts";
+import type { Field, RequestEdits, RequestHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import {
   type DialError,
@@ -13,9 +19,10 @@ import {
   type DialTarget,
   dial,
 } from "../transport/dial.ts";
-import { ChunkedBody } from "./chunked.ts";
+import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { COMPLETE, Head, INCOMPLETE } from "./head.ts";
 import { HeadBuffer } from "./head-buffer.ts";
+import { Http1Request, Http1Response, writeRequest } from "./message.ts";
 
 const CONNECTING = 0;
 const IDLE = 1;
@@ -28,60 +35,60 @@ const BODY_LENGTH = 1;
 const BODY_CHUNKED = 2;
 const BODY_UNTIL_CLOSE = 3;
 
-/** Whoever waits for a response. All buffers may be kept by the one called, except where it says otherwise. */
-export interface ResponseHandler {
-  onConnected(client: ClientConnection): void;
-  onConnectFailed(client: ClientConnection, error: DialError): void;
+/** What the accepting side of HTTP/1 hears of a raw exchange beside UpstreamHandler's connection events. */
+export interface RawHandler extends UpstreamHandler {
   /** An interim response (1xx), whole. */
-  onInterim(bytes: Buffer): void;
+  onRawInterim(bytes: Buffer): void;
   /**
    * The head, and in the same buffer the body up to `end`. `buf` is only valid during the call, and may be
    * written to. `client.head` tells the rest.
    */
-  onResponse(client: ClientConnection, buf: Buffer, end: number): void;
-  onBody(bytes: Buffer): void;
-  onResponseEnd(client: ClientConnection): void;
-  /** From now on bytes flow both ways; `bytes` holds the response head and what came with it. */
-  onTunnel(client: ClientConnection, bytes: Buffer): void;
-  onTunnelBytes(bytes: Buffer): void;
-  onTunnelEnd(): void;
-  /** Bytes written before have gone out. */
-  onWritable(): void;
-  /** The connection died in the middle of the exchange (or tunnel). */
-  onBroken(client: ClientConnection, key: PassportKey, errno: string | undefined): void;
+  onRawResponse(client: ClientConnection, buf: Buffer, end: number): void;
+  onRawBody(bytes: Buffer): void;
+  /** From now on bytes flow both ways by `onBody`; as `onRawResponse`, `buf` holds the head and what came with it. */
+  onRawTunnel(client: ClientConnection, buf: Buffer, end: number): void;
 }
 
-/** Where a connection belongs: it tells its pool when it is gone. */
+/** Where a connection belongs: it tells its pool when it can serve again, and when it is gone. */
 export interface ClientOwner {
+  /** Its exchange is over, and it is fit for another. */
+  onIdle(client: ClientConnection): void;
   /** Called once, whether it was idle, busy or never connected. */
   onGone(client: ClientConnection, error: DialError | undefined): void;
 }
 
-export class ClientConnection implements DialHandler {
+const METHODS_WITH_BODY = new Set(["POST", "PUT", "PATCH"]);
+
+export class ClientConnection implements DialHandler, Upstream {
   readonly owner: ClientOwner;
   readonly socket: Socket;
   readonly head = new Head();
   /** Served an exchange before: it may be dying of idleness without our knowing. */
   reused = false;
-  /** The response to the current exchange allows another. */
-  keep = false;
   /** When it came to rest, ms; kept by the pool. */
   idleSince = 0;
   /** Until when the upstream keeps it, by its own word, ms after `idleSince`. */
   idleLimit = Number.POSITIVE_INFINITY;
+  /** The request has gone out whole; raw exchanges say so themselves. */
+  requestDone = false;
   readonly #tcp: TcpSeries;
   readonly #chunks = new ChunkedBody();
   readonly #partial = new HeadBuffer();
-  #handler: ResponseHandler | undefined;
+  #handler: UpstreamHandler | undefined;
+  #raw: RawHandler | undefined;
   #state = CONNECTING;
   #body = BODY_NONE;
   #remaining = 0;
   /** Reading a body (or past it), not a head. */
   #inBody = false;
-  /** The exchange's method, as it matters to framing. */
+  /** The response to the current exchange allows another. */
+  #keep = false;
+  /** The exchange's request, as it matters to framing. */
   #isHead = false;
   #isConnect = false;
   #mayUpgrade = false;
+  /** The request's body is written in chunks. */
+  #chunked = false;
   #paused = false;
 
   constructor(owner: ClientOwner, target: DialTarget, options: DialOptions, tcp: TcpSeries) {
@@ -99,30 +106,49 @@ export class ClientConnection implements DialHandler {
     return this.#body === BODY_UNTIL_CLOSE;
   }
 
-  /** Gives the connection to an exchange. Without one it is connecting or idle. */
-  attach(handler: ResponseHandler): void {
+  // ── The exchange's side ─────────────────────────────────────────────────────────────────────────────────────
+
+  attach(handler: UpstreamHandler): void {
     this.#handler = handler;
+    this.#raw = undefined;
   }
 
-  /** Begins an exchange; the request's bytes follow by `write`. */
-  begin(isHead: boolean, isConnect: boolean, mayUpgrade: boolean): void {
-    this.#state = BUSY;
-    this.#inBody = false;
-    this.#isHead = isHead;
-    this.#isConnect = isConnect;
-    this.#mayUpgrade = mayUpgrade;
-    this.keep = false;
+  request(head: RequestHead, edits: RequestEdits, end: boolean): void {
+    const chunked = !end && head.contentLength < 0;
+    const tunnels = head instanceof Http1Request && head.tunnels;
+    this.#begin(head.method === "HEAD", head.method === "CONNECT", tunnels);
+    this.#chunked = chunked;
+    this.requestDone = end;
+    const framing = chunked
+      ? "transfer-encoding: chunked\r\n"
+      : end && head.contentLength < 0 && METHODS_WITH_BODY.has(head.method)
+        ? "content-length: 0\r\n"
+        : "";
+    this.#send(writeRequest(head, edits, framing));
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#send(this.#chunked ? chunk(bytes) : bytes);
+  }
+
+  end(trailers: readonly Field[] | undefined): void {
+    if (this.#state === TUNNEL) this.socket.end();
+    else {
+      this.requestDone = true;
+      if (this.#chunked) this.#send(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
+    }
+  }
+
+  /** Begins an exchange whose bytes go on as they are. The request's bytes follow by `writeRaw`. */
+  beginRaw(handler: RawHandler, isHead: boolean, isConnect: boolean, mayUpgrade: boolean): void {
+    this.#raw = handler;
+    this.#begin(isHead, isConnect, mayUpgrade);
+    this.requestDone = false;
   }
 
   /** False: wait for `onWritable` before writing more. */
-  write(bytes: Buffer): boolean {
-    this.#tcp.write.inc(bytes.length);
-    return this.socket.write(bytes);
-  }
-
-  /** Ends our side of a tunnel. */
-  end(): void {
-    this.socket.end();
+  writeRaw(bytes: Buffer): boolean {
+    return this.#send(bytes);
   }
 
   pause(): void {
@@ -136,21 +162,28 @@ export class ClientConnection implements DialHandler {
     this.socket.resume();
   }
 
-  /** The exchange is over and the connection fit for another. */
-  rest(): void {
-    this.resume();
+  cancel(): void {
     this.#handler = undefined;
-    this.#state = IDLE;
-    this.reused = true;
-    this.idleLimit =
-      this.head.keepAliveTimeout >= 0 ? this.head.keepAliveTimeout * 1_000 : Number.POSITIVE_INFINITY;
-  }
-
-  /** Ends the connection; the exchange hears nothing more of it. */
-  destroy(): void {
-    this.#handler = undefined;
+    this.#raw = undefined;
     this.socket.destroy();
   }
+
+  #begin(isHead: boolean, isConnect: boolean, mayUpgrade: boolean): void {
+    this.#state = BUSY;
+    this.#inBody = false;
+    this.#isHead = isHead;
+    this.#isConnect = isConnect;
+    this.#mayUpgrade = mayUpgrade;
+    this.#chunked = false;
+    this.#keep = false;
+  }
+
+  #send(bytes: Buffer): boolean {
+    this.#tcp.write.inc(bytes.length);
+    return this.socket.write(bytes);
+  }
+
+  // ── The socket's side ───────────────────────────────────────────────────────────────────────────────────────
 
   onConnected(): void {
     this.#tcp.opened();
@@ -167,14 +200,14 @@ export class ClientConnection implements DialHandler {
     if (this.#state === BUSY) {
       if (this.#inBody) this.#readBody(buf, 0, size);
       else this.#readHead(buf, size);
-    } else if (this.#state === TUNNEL) this.#handler?.onTunnelBytes(copy(buf, 0, size));
+    } else if (this.#state === TUNNEL) this.#handler?.onBody(copy(buf, 0, size));
     // Bytes that nobody asked for: a next response here would be given to the wrong request.
     else this.socket.destroy();
   }
 
   onEnd(): void {
-    if (this.#state === TUNNEL) this.#handler?.onTunnelEnd();
-    else if (this.#state === BUSY && this.#inBody && this.#body === BODY_UNTIL_CLOSE) this.#ended();
+    if (this.#state === TUNNEL) this.#handler?.onEnd(this, undefined);
+    else if (this.#state === BUSY && this.#inBody && this.#body === BODY_UNTIL_CLOSE) this.#ended(undefined);
     else this.socket.destroy();
   }
 
@@ -183,11 +216,12 @@ export class ClientConnection implements DialHandler {
     const handler = this.#handler;
     this.#state = CLOSED;
     this.#handler = undefined;
+    this.#raw = undefined;
     if (state !== CONNECTING) this.#tcp.closed(error?.errno);
     this.owner.onGone(this, error);
     if (!handler) return;
     if (state === CONNECTING) handler.onConnectFailed(this, error!);
-    else handler.onBroken(this, error?.key ?? "upstream-closed", error?.errno);
+    else handler.onBroken(this, error?.key ?? "upstream-closed", error?.errno, false);
   }
 
   #readHead(buf: Buffer, size: number): void {
@@ -214,10 +248,18 @@ export class ClientConnection implements DialHandler {
         this.#readFinal(bytes, limit);
         return;
       }
-      this.#handler?.onInterim(copy(bytes, head.start, head.end));
+      if (this.#raw) this.#raw.onRawInterim(copy(bytes, head.start, head.end));
+      else this.#handler?.onInterim(this.view(bytes));
       if (this.#state !== BUSY) return;
       at = head.end;
     }
+  }
+
+  /** The head that was just read from `buf`, for the length of the exchange: that buffer is not ours. */
+  view(buf: Buffer): Http1Response {
+    const view = new Http1Response(this.head);
+    view.take(copy(buf, 0, this.head.end));
+    return view;
   }
 
   #readFinal(buf: Buffer, limit: number): void {
@@ -228,7 +270,11 @@ export class ClientConnection implements DialHandler {
     }
     if (head.status === 101 || (this.#isConnect && head.status < 300)) {
       this.#state = TUNNEL;
-      this.#handler?.onTunnel(this, copy(buf, head.start, limit));
+      if (this.#raw) this.#raw.onRawTunnel(this, buf, limit);
+      else {
+        this.#handler?.onTunnel(this, this.view(buf));
+        if (head.end < limit) this.#handler?.onBody(copy(buf, head.end, limit));
+      }
       return;
     }
     this.#inBody = true;
@@ -241,29 +287,50 @@ export class ClientConnection implements DialHandler {
       this.#body = head.contentLength === 0 ? BODY_NONE : BODY_LENGTH;
       this.#remaining = head.contentLength;
     } else this.#body = BODY_UNTIL_CLOSE;
+    const persistent = head.minor === 1 ? !head.close : head.keepAlive;
+    this.#keep = persistent && !head.meshClose && this.#body !== BODY_UNTIL_CLOSE;
 
+    if (!this.#raw) {
+      this.#handler?.onResponse(this, this.view(buf));
+      if (this.#state === BUSY) this.#readBody(buf, head.end, limit);
+      return;
+    }
     const end = this.#advance(buf, head.end, limit);
     if (end < 0) {
       this.#broken("bad-response");
       return;
     }
-    const persistent = head.minor === 1 ? !head.close : head.keepAlive;
     // Bytes beyond the response's end: this upstream and we disagree about framing.
-    this.keep = persistent && !head.meshClose && this.#body !== BODY_UNTIL_CLOSE && end === limit;
-    this.#handler?.onResponse(this, buf, end);
-    if (this.#state === BUSY && this.#isDone()) this.#ended();
+    if (end < limit) this.#keep = false;
+    this.#raw.onRawResponse(this, buf, end);
+    if (this.#state === BUSY && this.#isDone()) this.#ended(undefined);
   }
 
   #readBody(buf: Buffer, start: number, limit: number): void {
-    const end = this.#advance(buf, start, limit);
+    const raw = this.#raw;
+    const end =
+      raw || this.#body !== BODY_CHUNKED ? this.#advance(buf, start, limit) : this.#decode(buf, start, limit);
     if (end < 0) {
       this.#broken("bad-response");
       return;
     }
-    if (end < limit) this.keep = false;
-    if (end > start) this.#handler?.onBody(copy(buf, start, end));
-    if (this.#state === BUSY && this.#isDone()) this.#ended();
+    if (end < limit) this.#keep = false;
+    if (end > start) {
+      if (raw) raw.onRawBody(copy(buf, start, end));
+      else if (this.#body !== BODY_CHUNKED) this.#handler?.onBody(copy(buf, start, end));
+    }
+    if (this.#state === BUSY && this.#isDone()) this.#ended(raw ? undefined : this.#chunks.trailers);
   }
+
+  /** As `#advance`, for chunks, whose data are handed on. */
+  #decode(buf: Buffer, start: number, limit: number): number {
+    const end = this.#chunks.read(buf, start, limit, this.#onChunkData);
+    return this.#chunks.failed ? -1 : end;
+  }
+
+  readonly #onChunkData = (buf: Buffer, start: number, end: number): void => {
+    if (this.#state === BUSY) this.#handler?.onBody(copy(buf, start, end));
+  };
 
   /** Follows the body through `buf[start, limit)`; returns where it stops in there, -1 when its framing is bad. */
   #advance(buf: Buffer, start: number, limit: number): number {
@@ -297,14 +364,26 @@ export class ClientConnection implements DialHandler {
     }
   }
 
-  #ended(): void {
-    this.#handler?.onResponseEnd(this);
+  /** The response is whole: rest, or go, and then say so: what comes next may take this very connection. */
+  #ended(trailers: readonly Field[] | undefined): void {
+    const handler = this.#handler;
+    this.#handler = undefined;
+    this.#raw = undefined;
+    if (this.#keep && this.requestDone) {
+      this.resume();
+      this.#state = IDLE;
+      this.reused = true;
+      const { keepAliveTimeout } = this.head;
+      this.idleLimit = keepAliveTimeout >= 0 ? keepAliveTimeout * 1_000 : Number.POSITIVE_INFINITY;
+      this.owner.onIdle(this);
+    } else this.socket.destroy();
+    handler?.onEnd(this, trailers);
   }
 
   #broken(key: PassportKey): void {
     const handler = this.#handler;
-    this.destroy();
-    handler?.onBroken(this, key, undefined);
+    this.cancel();
+    handler?.onBroken(this, key, undefined, false);
   }
 }
 

@@ -35,7 +35,7 @@ export class Http1Pool {
       if (!client) return undefined;
       // A socket that was just found dead leaves the pool only when its end is announced.
       if (now - client.idleSince < client.idleLimit && !client.socket.destroyed) return client;
-      client.destroy();
+      client.cancel();
     }
   }
 
@@ -44,7 +44,7 @@ export class Http1Pool {
     const { idleTimeout, maxIdle } = this.#options;
     client.idleLimit = Math.min(client.idleLimit - SAFETY_MARGIN, idleTimeout);
     if (this.#closed || client.idleLimit <= 0 || this.#idle.length >= maxIdle) {
-      client.destroy();
+      client.cancel();
       return;
     }
     client.idleSince = now;
@@ -62,7 +62,7 @@ export class Http1Pool {
     this.#closed = true;
     this.#options.clock.clear(this.#timer);
     this.#timer = undefined;
-    for (const client of this.#idle.splice(0)) client.destroy();
+    for (const client of this.#idle.splice(0)) client.cancel();
   }
 
   readonly #sweep = (): void => {
@@ -71,7 +71,7 @@ export class Http1Pool {
     const expired = this.#idle.filter((client) => now - client.idleSince >= client.idleLimit);
     for (const client of expired) {
       this.remove(client);
-      client.destroy();
+      client.cancel();
     }
     let next = Number.POSITIVE_INFINITY;
     for (const client of this.#idle) next = Math.min(next, client.idleSince + client.idleLimit - now);

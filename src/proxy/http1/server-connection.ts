@@ -1,21 +1,34 @@
 // The accepting side of HTTP/1: one client connection and the exchange it is in. It frames requests, asks its
-// service where each goes, moves bytes between the two connections and decides what happens when either ends.
+// service where each goes, moves bytes between the two sides and decides what happens when either ends.
 // One state machine, kept whole:
 //
 //   HEAD → WAIT ──→ BODY → WAIT → HEAD      requests one after the other; what comes early is held
 //           │ └ connecting: nothing sent yet, so the request may go elsewhere
 //           ├──→ TUNNEL                      after 101 or 2xx to CONNECT: bytes both ways
 //           └──→ LINGER → CLOSED             answered, but the client still sends: read and drop, then close
+//
+// To an HTTP/1 connection the request's bytes go as they came ("raw"); to anything else its head and the body taken
+// out of its framing.
 import type { Socket } from "node:net";
-import type { RequestLine } from "../../rules/authorization.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
-import type { HttpSeries, TcpSeries } from "../telemetry/series.ts";
+import { mergeEdits } from "../http/edits.ts";
+import type {
+  Exchange,
+  ExchangeEnd,
+  ExchangeRecord,
+  LocalResponse,
+  Route,
+  Service,
+  Upstream,
+} from "../http/exchange.ts";
+import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
+import type { TcpSeries } from "../telemetry/series.ts";
 import type { DialError } from "../transport/dial.ts";
-import { answer } from "./answer.ts";
-import { ChunkedBody } from "./chunked.ts";
-import type { ClientConnection, ResponseHandler } from "./client-connection.ts";
+import { answer, response } from "./answer.ts";
+import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
+import { ClientConnection, type RawHandler } from "./client-connection.ts";
 import {
   COMPLETE,
   Head,
@@ -27,6 +40,7 @@ import {
   spliceHead,
 } from "./head.ts";
 import { HeadBuffer } from "./head-buffer.ts";
+import { fieldLines, Http1Request, writeResponse } from "./message.ts";
 
 const HEAD = 0;
 const WAIT = 1;
@@ -49,36 +63,6 @@ export const ATTEMPT_LIMIT = 5;
 const NOTHING = Buffer.alloc(0);
 const CLOSE_LINE = Buffer.from("connection: close\r\n", "latin1");
 
-/** Where the exchanges of one connection go; implemented by the inbound and outbound sides. */
-export interface Http1Service {
-  /** Header lines added to each request. */
-  readonly addedLines: Buffer;
-  /** The client may read the details of our errors. */
-  readonly trusted: boolean;
-  /** Peers' proxies are told to leave connections on which the application failed. */
-  readonly marksFailures: boolean;
-  /** The side is ending: each response asks the client to leave. */
-  readonly draining: boolean;
-  /**
-   * Decides where the request in `exchange.head` goes, by `exchange.send` or `exchange.refuse`, now or later.
-   * Called again, with `exchange.attempts` grown, when a connection failed before anything could have been read.
-   */
-  dispatch(exchange: ServerConnection): void;
-  /** The exchange is over, or was given up by the client: whatever was waiting for it is void. */
-  abandon(exchange: ServerConnection): void;
-  /** An error of the proxy's own was answered (or ended the connection). */
-  failed(exchange: ServerConnection, key: PassportKey, detail: string | undefined): void;
-}
-
-/** What serves a request: counts it, and hears how it went. */
-export interface Http1Route {
-  readonly series: HttpSeries;
-  /** First byte of the response came. @param rtt ms */
-  measured(rtt: number, now: number): void;
-  /** The exchange left the upstream; `fit`: its connection may serve another. */
-  release(client: ClientConnection, fit: boolean, now: number): void;
-}
-
 export interface ServerConnectionOptions {
   readonly clock: Clock;
   readonly tcp: TcpSeries;
@@ -86,35 +70,50 @@ export interface ServerConnectionOptions {
   readonly onClose: (connection: ServerConnection) => void;
 }
 
-export class ServerConnection implements ResponseHandler {
+export class ServerConnection implements Exchange, RawHandler {
   readonly socket: Socket;
+  readonly version = 1;
+  /** gRPC has no HTTP/1 form. */
+  readonly grpc = false;
   readonly head = new Head();
-  /** Places tried for the current request. */
+  readonly request: Http1Request = new Http1Request(this.head);
   attempts = 0;
-  /** Why the last place tried was not reached. */
   failure: DialError | undefined;
-  /** When the request's head was complete, ms, monotonic. */
   startedAt = 0;
-  readonly #service: Http1Service;
+  requestDone = false;
+  requestBytes = 0;
+  responseBytes = 0;
+  record: ExchangeRecord | undefined;
+  readonly #service: Service;
   readonly #clock: Clock;
   readonly #tcp: TcpSeries;
   readonly #onClose: (connection: ServerConnection) => void;
   readonly #chunks = new ChunkedBody();
   readonly #partial = new HeadBuffer();
+  readonly #addedLines: Buffer;
+  readonly #added: RequestEdits;
   #state = HEAD;
+  #upstream: Upstream | undefined;
+  /** The upstream, when the exchange is raw. */
   #client: ClientConnection | undefined;
-  #route: Http1Route | undefined;
+  #route: Route | undefined;
+  /** What the route, and whoever watches, change of the request. */
+  #edits: RequestEdits = NO_EDITS;
+  #watchEdits: RequestEdits | undefined;
   #framed = FRAMED_NONE;
   #remaining = 0;
-  #requestDone = false;
   #responseStarted = false;
   #status = 0;
+  #grpcStatus: number | undefined;
   #isHead = false;
   #isHttp10 = false;
+  /** A response that is not raw is written in chunks. */
+  #chunkedResponse = false;
   /** No further request on this connection. */
   #closeAfter = false;
-  /** The request as far as it came before it was sent; kept until it cannot be sent again. */
+  /** The buffer with the request's head, and where in it the request as it came so far ends; until it cannot be sent again. */
   #first: Buffer | undefined;
+  #firstEnd = 0;
   /** Client bytes whose time has not come. */
   #held: Buffer | undefined;
   #needDrain = false;
@@ -122,14 +121,19 @@ export class ServerConnection implements ResponseHandler {
   #errno: string | undefined;
   #reading = false;
 
-  constructor(socket: Socket, service: Http1Service, options: ServerConnectionOptions) {
+  constructor(socket: Socket, service: Service, options: ServerConnectionOptions) {
     this.socket = socket;
     this.#service = service;
     this.#clock = options.clock;
     this.#tcp = options.tcp;
     this.#onClose = options.onClose;
+    this.#addedLines = Buffer.from(fieldLines(service.added), "latin1");
+    this.#added =
+      service.added.length === 0
+        ? NO_EDITS
+        : { fields: service.added.map(([name, value]) => ({ op: "add", name, value })) };
     this.#tcp.opened();
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     socket.on("end", () => this.#onEnd());
     socket.on("drain", () => this.#onDrain());
     socket.on("error", (error) => {
@@ -143,6 +147,10 @@ export class ServerConnection implements ResponseHandler {
     if (bytes.length > 0) this.#onData(bytes);
     if (this.#state !== CLOSED && this.#held === undefined && !this.socket.readableEnded)
       this.socket.resume();
+  }
+
+  get tunnels(): boolean {
+    return this.request.tunnels;
   }
 
   /** Between requests, with nothing begun. */
@@ -160,21 +168,12 @@ export class ServerConnection implements ResponseHandler {
     this.socket.destroy();
   }
 
-  /** Method and path (without query) of the request that is being decided. */
-  get requestLine(): RequestLine {
-    const { start, methodEnd, targetStart, targetEnd } = this.head;
-    const line = this.#first!.toString("latin1", 0, targetEnd - start);
-    const target = line.slice(targetStart - start);
-    const query = target.indexOf("?");
-    return { method: line.slice(0, methodEnd - start), path: query < 0 ? target : target.slice(0, query) };
-  }
-
   /** The request may be sent once more without the server being able to tell: it has not been worked on. */
   get repeatable(): boolean {
     const { method } = this.head;
     return (
       this.#first !== undefined &&
-      this.#requestDone &&
+      this.requestDone &&
       method !== METHOD_POST &&
       method !== METHOD_CONNECT &&
       method !== METHOD_OTHER
@@ -183,33 +182,33 @@ export class ServerConnection implements ResponseHandler {
 
   // ── The client's side ───────────────────────────────────────────────────────────────────────────────────────
 
-  #onData(chunk: Buffer): void {
-    this.#tcp.read.inc(chunk.length);
+  #onData(bytes: Buffer): void {
+    this.#tcp.read.inc(bytes.length);
     switch (this.#state) {
       case HEAD:
-        this.#readHeads(chunk);
+        this.#readHeads(bytes);
         break;
       case BODY:
-        this.#forwardBody(chunk, 0);
+        this.#forwardBody(bytes, 0);
         break;
       case TUNNEL:
-        if (!this.#client!.write(chunk)) this.socket.pause();
+        if (!this.#toUpstream(bytes)) this.socket.pause();
         break;
       case WAIT:
-        this.#hold(chunk);
+        this.#hold(bytes);
         break;
       // LINGER, CLOSED: read and dropped
     }
   }
 
-  #hold(chunk: Buffer): void {
-    this.#held = this.#held === undefined ? chunk : Buffer.concat([this.#held, chunk]);
+  #hold(bytes: Buffer): void {
+    this.#held = this.#held === undefined ? bytes : Buffer.concat([this.#held, bytes]);
     this.socket.pause();
   }
 
-  /** Reads heads from `chunk` as long as each is answered at once. */
-  #readHeads(chunk: Buffer): void {
-    let buf = chunk;
+  /** Reads heads from `bytes` as long as each is answered at once. */
+  #readHeads(bytes: Buffer): void {
+    let buf = bytes;
     let at = 0;
     if (this.#partial.length > 0) {
       if (!this.#partial.append(buf, 0, buf.length)) return;
@@ -219,12 +218,12 @@ export class ServerConnection implements ResponseHandler {
       const result = this.head.readRequest(buf, at, buf.length);
       if (result === INCOMPLETE) {
         this.#partial.append(buf, at, buf.length);
-        this.#timer ??= this.#clock.after(HEAD_TIMEOUT, () => this.#refuseAndClose("head-timeout"));
+        this.#timer ??= this.#clock.after(HEAD_TIMEOUT, () => this.#refuseHead("head-timeout"));
         return;
       }
       if (this.#timer !== undefined) this.#clearTimer();
       if (result !== COMPLETE) {
-        this.#refuseAndClose(this.head.error);
+        this.#refuseHead(this.head.error);
         return;
       }
       at = this.#begin(buf);
@@ -241,8 +240,13 @@ export class ServerConnection implements ResponseHandler {
     this.startedAt = this.#clock.monotonic();
     this.attempts = 0;
     this.failure = undefined;
+    this.requestBytes = 0;
+    this.responseBytes = 0;
+    this.record = undefined;
+    this.#watchEdits = undefined;
     this.#responseStarted = false;
     this.#status = 0;
+    this.#grpcStatus = undefined;
     this.#isHead = head.method === METHOD_HEAD;
     this.#isHttp10 = head.minor === 0;
     if (this.#isHttp10 ? !head.keepAlive : head.close) this.#closeAfter = true;
@@ -253,60 +257,107 @@ export class ServerConnection implements ResponseHandler {
       this.#framed = FRAMED_LENGTH;
       this.#remaining = head.contentLength;
     } else this.#framed = FRAMED_NONE;
-    this.#requestDone = this.#framed === FRAMED_NONE;
+    this.requestDone = this.#framed === FRAMED_NONE;
+    this.request.take(buf);
 
-    const end = this.#requestDone ? head.end : this.#advance(buf, head.end);
+    const end = this.requestDone ? head.end : this.#advance(buf, head.end);
     if (end < 0) {
       this.#refuseAndClose("chunk");
       return buf.length;
     }
-    const { addedLines } = this.#service;
-    if (head.cutCount > 0 || addedLines.length > 0) this.#first = spliceHead(buf, head, addedLines, end);
-    else this.#first = head.start === 0 && end === buf.length ? buf : buf.subarray(head.start, end);
+    this.requestBytes = end - head.end;
+    this.#first = buf;
+    this.#firstEnd = end;
     this.#state = WAIT;
+    const { watch, context } = this.#service;
+    if (watch) {
+      const watching = watch.begin(this, context);
+      this.record = watching?.record;
+      this.#watchEdits = watching?.edits;
+    }
     this.#service.dispatch(this);
     return end;
   }
 
-  /** Follows the request's body in `buf` from `start`; returns where it stops, -1 when its framing is bad. */
+  /** Follows the request's body in `buf` from `start`; returns where it stops in there, -1 when its framing is bad. */
   #advance(buf: Buffer, start: number): number {
     if (this.#framed === FRAMED_LENGTH) {
       const step = Math.min(this.#remaining, buf.length - start);
       this.#remaining -= step;
-      if (this.#remaining === 0) this.#requestDone = true;
+      this.requestDone = this.#remaining === 0;
       return start + step;
     }
     const end = this.#chunks.read(buf, start, buf.length);
     if (this.#chunks.failed) return -1;
-    if (this.#chunks.done) this.#requestDone = true;
+    this.requestDone = this.#chunks.done;
     return end;
   }
 
-  #forwardBody(chunk: Buffer, start: number): void {
-    const end = this.#advance(chunk, start);
+  #forwardBody(buf: Buffer, start: number): void {
+    const { socket } = this;
+    const client = this.#client;
+    let end: number;
+    let writable = true;
+    if (client) {
+      end = this.#advance(buf, start);
+      if (end >= 0) {
+        const whole = start === 0 && end === buf.length;
+        if (this.requestDone) client.requestDone = true;
+        writable = client.writeRaw(whole ? buf : buf.subarray(start, end));
+      }
+    } else {
+      end = this.#decodeBody(buf, start);
+      writable = this.#bodyWritable;
+    }
     if (end < 0) {
       this.#badBody();
       return;
     }
     this.#first = undefined;
-    const client = this.#client!;
-    const bytes = start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end);
-    if (!client.write(bytes)) this.socket.pause();
-    if (!this.#requestDone) return;
-    this.#state = WAIT;
-    if (end < chunk.length) this.#hold(chunk.subarray(end));
+    this.requestBytes += end - start;
+    if (!writable) socket.pause();
+    if (!this.requestDone) return;
+    if (this.#state === BODY) this.#state = WAIT;
+    if (end < buf.length && this.#state < LINGER) this.#hold(buf.subarray(end));
+  }
+
+  #bodyWritable = true;
+
+  /** Hands the body in `buf` from `start` to the upstream, out of its framing; as `#advance`. */
+  #decodeBody(buf: Buffer, start: number): number {
+    this.#bodyWritable = true;
+    if (this.#framed === FRAMED_LENGTH) {
+      const end = this.#advance(buf, start);
+      if (end > start) this.#onBodyData(buf, start, end);
+      if (this.requestDone) this.#upstream?.end(undefined);
+      return end;
+    }
+    const end = this.#chunks.read(buf, start, buf.length, this.#onBodyData);
+    if (this.#chunks.failed) return -1;
+    this.requestDone = this.#chunks.done;
+    if (this.requestDone) this.#upstream?.end(this.#chunks.trailers);
+    return end;
+  }
+
+  readonly #onBodyData = (buf: Buffer, start: number, end: number): void => {
+    if (this.#upstream && !this.#upstream.write(buf.subarray(start, end))) this.#bodyWritable = false;
+  };
+
+  #toUpstream(bytes: Buffer): boolean {
+    return this.#client ? this.#client.writeRaw(bytes) : this.#upstream!.write(bytes);
   }
 
   #badBody(): void {
-    this.#dropClient();
-    if (this.#responseStarted) this.socket.destroy();
+    const started = this.#responseStarted;
+    this.#leaveUpstream(false);
+    if (started) this.socket.destroy();
     else this.#refuseAndClose("chunk");
   }
 
   #onEnd(): void {
     switch (this.#state) {
       case TUNNEL:
-        this.#client?.end();
+        this.#upstream?.end(undefined);
         break;
       case CLOSED:
         break;
@@ -319,26 +370,49 @@ export class ServerConnection implements ResponseHandler {
   #onDrain(): void {
     if (!this.#needDrain) return;
     this.#needDrain = false;
-    this.#client?.resume();
+    this.#upstream?.resume();
     if (this.#state === HEAD) this.#readOn();
   }
 
   #onClosed(): void {
+    const between = this.#state === HEAD;
     this.#state = CLOSED;
     this.#clearTimer();
-    this.#dropClient();
+    this.#leaveUpstream(false);
     this.#service.abandon(this);
+    if (!between) this.#ended({ status: this.#status, complete: false });
     this.#tcp.closed(this.#errno);
     this.#onClose(this);
   }
 
-  /** The exchange's connection serves nobody any more. */
-  #dropClient(): void {
-    const client = this.#client;
-    if (!client) return;
+  /** The exchange is through with its upstream, which has served it to its end (`complete`) or is given up. */
+  #leaveUpstream(complete: boolean): void {
+    const upstream = this.#upstream;
+    if (!upstream) return;
+    this.#upstream = undefined;
     this.#client = undefined;
-    client.destroy();
-    this.#route?.release(client, false, this.#clock.monotonic());
+    if (!complete) upstream.cancel();
+    const now = this.#clock.monotonic();
+    this.#route!.release(
+      upstream,
+      this.#responseStarted
+        ? { status: this.#status, grpcStatus: this.#grpcStatus, complete, latency: now - this.startedAt }
+        : undefined,
+      now,
+    );
+  }
+
+  #ended(end: Partial<ExchangeEnd> & { status: number; complete: boolean }): void {
+    const { record } = this;
+    if (!record) return;
+    this.record = undefined;
+    record.end(this, {
+      grpcStatus: this.#grpcStatus,
+      trailers: undefined,
+      error: undefined,
+      resetCode: undefined,
+      ...end,
+    });
   }
 
   #clearTimer(): void {
@@ -348,49 +422,103 @@ export class ServerConnection implements ResponseHandler {
 
   // ── The service's word ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** Sends the request over `client`, at once or when it has connected. */
-  send(client: ClientConnection, route: Http1Route): void {
-    this.#client = client;
+  send(upstream: Upstream, route: Route, edits: RequestEdits = NO_EDITS): void {
+    this.#upstream = upstream;
+    this.#client = upstream instanceof ClientConnection ? upstream : undefined;
     this.#route = route;
+    this.#edits = edits;
     this.attempts += 1;
-    client.attach(this);
-    if (client.connected) this.#transmit(client);
+    upstream.attach(this);
+    if (upstream.connected) this.#transmit(upstream);
   }
 
-  /** Answers with an error of the proxy's own. The connection lives on when the request was read to its end. */
   refuse(key: PassportKey, detail?: string): void {
     if (this.#state === CLOSED) return;
-    const close = this.#closeAfter || !this.#requestDone || this.#service.draining;
-    this.#answer(key, detail, close);
-    if (close) this.#linger();
+    if (!this.#mayStay()) this.#refuseAndClose(key, detail);
     else {
-      this.#reset();
-      if (!this.#reading) this.#readOn();
+      this.#answer(this, key, detail, false);
+      this.#next();
     }
   }
 
-  #refuseAndClose(key: PassportKey): void {
-    this.#answer(key, undefined, true);
+  respond(local: LocalResponse): void {
+    if (this.#state === CLOSED) return;
+    const stays = this.#mayStay();
+    this.#write(response(local.status, local.fields, !stays));
+    this.#ended({ status: local.status, complete: true });
+    if (stays) this.#next();
+    else this.#linger();
+  }
+
+  /** After an answer of our own the connection lives on when the request was read to its end. */
+  #mayStay(): boolean {
+    return !this.#closeAfter && this.requestDone && !this.#service.draining;
+  }
+
+  #next(): void {
+    this.#reset();
+    if (!this.#reading) this.#readOn();
+  }
+
+  /** What was read is no request: nothing of it can be told. */
+  #refuseHead(key: PassportKey): void {
+    this.record = undefined;
+    this.#answer(undefined, key, undefined, true);
     this.#linger();
   }
 
-  #answer(key: PassportKey, detail: string | undefined, close: boolean): void {
-    this.#service.failed(this, key, detail);
-    const { trusted, marksFailures } = this.#service;
-    this.#write(
-      answer(key, { close, trusted, detail, meshClose: marksFailures && PASSPORTS[key].status >= 502 }),
-    );
+  #refuseAndClose(key: PassportKey, detail?: string): void {
+    this.#answer(this, key, detail, true);
+    this.#linger();
   }
 
-  #transmit(client: ClientConnection): void {
-    const { head } = this;
-    client.begin(this.#isHead, head.method === METHOD_CONNECT, head.upgrade);
-    this.#route!.series.requests.inc();
-    const writable = client.write(this.#first!);
-    if (this.#requestDone) return;
+  #answer(
+    exchange: Exchange | undefined,
+    key: PassportKey,
+    detail: string | undefined,
+    close: boolean,
+  ): void {
+    const { trusted, marksFailures } = this.#service;
+    const { status } = PASSPORTS[key];
+    this.#service.failed(exchange, key, detail);
+    this.#write(answer(key, { trusted, detail, meshClose: marksFailures && status >= 502 }, close));
+    this.#ended({ status, complete: true, error: key });
+  }
+
+  #transmit(upstream: Upstream): void {
+    this.#route!.began(this);
+    const writable = this.#client ? this.#transmitRaw(this.#client) : this.#transmitHead(upstream);
+    if (this.requestDone || this.#state !== WAIT) return;
     this.#state = BODY;
     if (!writable) this.socket.pause();
     else this.#readOn();
+  }
+
+  #transmitRaw(client: ClientConnection): boolean {
+    const { head, request } = this;
+    client.beginRaw(this, this.#isHead, head.method === METHOD_CONNECT, head.upgrade);
+    client.requestDone = this.requestDone;
+    const edits = mergeEdits(this.#edits, this.#watchEdits);
+    if (edits === NO_EDITS) return client.writeRaw(request.splice(this.#addedLines, this.#firstEnd));
+    const whole = request.edited(mergeEdits(this.#added, edits));
+    return client.writeRaw(
+      this.#firstEnd === head.end
+        ? whole
+        : Buffer.concat([whole, this.#first!.subarray(head.end, this.#firstEnd)]),
+    );
+  }
+
+  #transmitHead(upstream: Upstream): boolean {
+    const { head } = this;
+    const edits = mergeEdits(mergeEdits(this.#added, this.#watchEdits), this.#edits);
+    const bodyless = this.#framed === FRAMED_NONE;
+    upstream.request(this.request, edits, bodyless);
+    if (bodyless || this.#firstEnd === head.end) return true;
+    // What was only followed when it came is read again, this time for its data.
+    this.#chunks.reset();
+    if (this.#framed === FRAMED_LENGTH) this.#remaining += this.#firstEnd - head.end;
+    this.#decodeBody(this.#first!.subarray(0, this.#firstEnd), head.end);
+    return this.#bodyWritable;
   }
 
   /** Takes up what was held, and reads further. */
@@ -411,38 +539,43 @@ export class ServerConnection implements ResponseHandler {
 
   // ── The upstream's side ─────────────────────────────────────────────────────────────────────────────────────
 
-  onConnected(client: ClientConnection): void {
-    this.#transmit(client);
+  onConnected(upstream: Upstream): void {
+    this.#transmit(upstream);
   }
 
-  onConnectFailed(client: ClientConnection, error: DialError): void {
-    this.#route?.release(client, false, this.#clock.monotonic());
+  onConnectFailed(upstream: Upstream, error: DialError): void {
+    this.#upstream = undefined;
     this.#client = undefined;
+    this.#route!.release(upstream, undefined, this.#clock.monotonic());
     this.failure = error;
     if (this.attempts < ATTEMPT_LIMIT) this.#service.dispatch(this);
     else this.refuse(error.key, error.message);
   }
 
-  onInterim(bytes: Buffer): void {
+  onRawInterim(bytes: Buffer): void {
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
     if (!this.#isHttp10) this.#write(bytes);
   }
 
-  onResponse(client: ClientConnection, buf: Buffer, end: number): void {
-    const { head } = client;
+  onInterim(head: ResponseHead): void {
+    if (!this.#isHttp10) this.#write(writeResponse(head, ""));
+  }
+
+  #responseBegins(head: ResponseHead | undefined, status: number): void {
     this.#first = undefined;
     this.#responseStarted = true;
-    this.#status = head.status;
+    this.#status = status;
     const now = this.#clock.monotonic();
     this.#route!.measured(now - this.startedAt, now);
-    if (
-      this.#service.draining ||
-      client.untilClose ||
-      !this.#requestDone ||
-      (this.#isHttp10 && !head.keepAlive)
-    ) {
-      this.#closeAfter = true;
-    }
+    if (this.record && head) this.record.response(this, head);
+    if (this.#service.draining || !this.requestDone) this.#closeAfter = true;
+  }
+
+  onRawResponse(client: ClientConnection, buf: Buffer, end: number): void {
+    const { head } = client;
+    this.#responseBegins(this.record && client.view(buf), head.status);
+    if (client.untilClose || (this.#isHttp10 && !head.keepAlive)) this.#closeAfter = true;
+    this.responseBytes += end - head.end;
     // A proxy states its own version (RFC 9110 §6.2); what an older server framed is framed for 1.1 as well.
     if (head.minor === 0 && !this.#isHttp10) buf[head.versionAt] = 0x31;
     if (this.#closeAfter) {
@@ -456,20 +589,39 @@ export class ServerConnection implements ResponseHandler {
     }
   }
 
-  onBody(bytes: Buffer): void {
+  onResponse(_upstream: Upstream, head: ResponseHead): void {
+    this.#responseBegins(head, head.status);
+    const bodyless = this.#isHead || head.status === 204 || head.status === 304;
+    let framing = "";
+    this.#chunkedResponse = !bodyless && head.contentLength < 0 && !this.#isHttp10;
+    if (this.#chunkedResponse) framing = "transfer-encoding: chunked\r\n";
+    else if (!bodyless && head.contentLength < 0) this.#closeAfter = true;
+    if (this.#isHttp10 && !this.#closeAfter) framing += "connection: keep-alive\r\n";
+    if (this.#closeAfter) framing += "connection: close\r\n";
+    this.#write(writeResponse(head, framing));
+  }
+
+  onRawBody(bytes: Buffer): void {
+    this.responseBytes += bytes.length;
     this.#write(bytes);
   }
 
-  onResponseEnd(client: ClientConnection): void {
-    const now = this.#clock.monotonic();
-    const route = this.#route!;
-    route.series.ended(this.#status, true, now - this.startedAt);
-    this.#client = undefined;
-    const fit = client.keep && this.#requestDone;
-    if (fit) client.rest();
-    else client.destroy();
-    route.release(client, fit, now);
-    if (!this.#requestDone) this.#linger();
+  onBody(bytes: Buffer): void {
+    this.responseBytes += bytes.length;
+    this.#write(this.#chunkedResponse ? chunk(bytes) : bytes);
+  }
+
+  onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
+    if (this.#state === TUNNEL) {
+      this.socket.end();
+      return;
+    }
+    if (this.#chunkedResponse)
+      this.#write(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
+    this.#chunkedResponse = false;
+    this.#leaveUpstream(true);
+    this.#ended({ status: this.#status, complete: true, trailers });
+    if (!this.requestDone) this.#linger();
     else if (this.#closeAfter) this.#finish();
     else {
       this.#reset();
@@ -477,25 +629,29 @@ export class ServerConnection implements ResponseHandler {
     }
   }
 
-  onTunnel(client: ClientConnection, bytes: Buffer): void {
-    const now = this.#clock.monotonic();
-    this.#first = undefined;
-    this.#responseStarted = true;
+  onRawTunnel(client: ClientConnection, buf: Buffer, end: number): void {
+    const { head } = client;
+    this.#openTunnel(this.record && client.view(buf), head.status);
+    this.#write(Buffer.from(buf.subarray(head.start, end)));
+    this.#startTunnel();
+  }
+
+  onTunnel(_upstream: Upstream, head: ResponseHead): void {
+    this.#openTunnel(head, head.status);
+    this.#write(writeResponse(head, ""));
+    this.#startTunnel();
+  }
+
+  #openTunnel(head: ResponseHead | undefined, status: number): void {
+    this.#responseBegins(head, status);
     this.#state = TUNNEL;
-    this.#route!.measured(now - this.startedAt, now);
-    this.#route!.series.ended(client.head.status, true, now - this.startedAt);
-    this.#write(bytes);
+    this.#chunkedResponse = false;
+  }
+
+  #startTunnel(): void {
     const held = this.#held;
     this.#held = undefined;
-    if (held === undefined || client.write(held)) this.socket.resume();
-  }
-
-  onTunnelBytes(bytes: Buffer): void {
-    this.#write(bytes);
-  }
-
-  onTunnelEnd(): void {
-    this.socket.end();
+    if (held === undefined || this.#toUpstream(held)) this.socket.resume();
   }
 
   onWritable(): void {
@@ -503,28 +659,29 @@ export class ServerConnection implements ResponseHandler {
     else if (this.#state === TUNNEL) this.socket.resume();
   }
 
-  onBroken(client: ClientConnection, key: PassportKey, errno: string | undefined): void {
-    const route = this.#route;
-    this.#client = undefined;
-    route?.release(client, false, this.#clock.monotonic());
-    if (this.#state === TUNNEL) {
-      // Both ends were said: an orderly end. Otherwise the client must not take the break for one.
+  onBroken(
+    upstream: Upstream,
+    key: PassportKey,
+    errno: string | undefined,
+    unprocessed: boolean,
+    _resetCode?: number,
+  ): void {
+    const tunnel = this.#state === TUNNEL;
+    const started = this.#responseStarted;
+    // Of a tunnel both ends were said: an orderly end. Otherwise the client must not take the break for one.
+    this.#leaveUpstream(tunnel && errno === undefined);
+    if (tunnel) {
       if (errno === undefined) this.socket.destroySoon();
       else abort(this.socket);
-      return;
-    }
-    if (this.#responseStarted) {
-      const now = this.#clock.monotonic();
-      route?.series.ended(this.#status, false, now - this.startedAt);
-      abort(this.socket);
-      return;
-    }
+    } else if (started) abort(this.socket);
     // The idle connection may have been closing when the request was sent: then nobody has read it.
-    if (key === "upstream-closed" && client.reused && this.repeatable && this.attempts < ATTEMPT_LIMIT) {
-      this.#service.dispatch(this);
-      return;
-    }
-    this.refuse(key, errno);
+    else if (this.#mayRepeat(upstream, key, unprocessed)) this.#service.dispatch(this);
+    else this.refuse(key, errno);
+  }
+
+  #mayRepeat(upstream: Upstream, key: PassportKey, unprocessed: boolean): boolean {
+    if (this.attempts >= ATTEMPT_LIMIT || this.#first === undefined || !this.requestDone) return false;
+    return unprocessed || (key === "upstream-closed" && upstream.reused && this.repeatable);
   }
 
   // ── Between exchanges ───────────────────────────────────────────────────────────────────────────────────────
@@ -533,7 +690,7 @@ export class ServerConnection implements ResponseHandler {
     this.#tcp.write.inc(bytes.length);
     if (this.socket.write(bytes)) return;
     this.#needDrain = true;
-    this.#client?.pause();
+    this.#upstream?.pause();
   }
 
   #reset(): void {

@@ -3,8 +3,16 @@ import type { CounterSeries, Labels } from "../../metrics/registry.ts";
 import type { Client, Verdict } from "../../rules/authorization.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
-import type { ClientConnection } from "../http1/client-connection.ts";
-import type { Http1Route, Http1Service, ServerConnection } from "../http1/server-connection.ts";
+import type {
+  Exchange,
+  ExchangeContext,
+  ExchangeWatch,
+  Outcome,
+  Route,
+  Service,
+  Upstream,
+} from "../http/exchange.ts";
+import type { Field } from "../http/message.ts";
 import type { ErrorLog } from "../telemetry/error-log.ts";
 import { prefixed, targetLabels } from "../telemetry/labels.ts";
 import type { Families, HttpSeries } from "../telemetry/series.ts";
@@ -15,43 +23,80 @@ export interface InboundHttpOptions {
   /** The address that the client called. */
   readonly ip: string;
   readonly client: Client;
+  readonly clientPort: number;
   readonly clientLabels: Labels;
   readonly families: Families;
   readonly errors: ErrorLog;
   readonly maxInFlight: () => boolean;
   readonly isDraining: () => boolean;
+  readonly watch: () => ExchangeWatch | undefined;
 }
 
-const NOTHING = Buffer.alloc(0);
+/** Requests that one decision admitted. */
+class InboundRoute implements Route {
+  readonly series: HttpSeries;
+  readonly #app: Endpoint;
 
-export class InboundHttp implements Http1Service, Http1Route {
-  readonly addedLines: Buffer;
+  constructor(app: Endpoint, series: HttpSeries) {
+    this.#app = app;
+    this.series = series;
+  }
+
+  began(): void {
+    this.series.requests.inc();
+  }
+
+  measured(rtt: number, now: number): void {
+    this.#app.measured(rtt, now);
+  }
+
+  release(_upstream: Upstream, outcome: Outcome | undefined): void {
+    this.#app.done();
+    if (outcome) this.series.ended(outcome.status, outcome.complete, outcome.latency);
+  }
+}
+
+const NO_FIELDS: readonly Field[] = [];
+
+export class InboundHttp implements Service {
+  readonly added: readonly Field[];
   readonly trusted: boolean;
   readonly marksFailures: boolean;
-  series!: HttpSeries;
+  readonly context: ExchangeContext;
   readonly #options: InboundHttpOptions;
   readonly #app: Endpoint;
   /** What the decision was made by; another policy object means that it must be made anew. */
   #state: PolicyState | undefined;
   #verdict: Verdict = { allowed: false, labels: {} };
+  #route!: InboundRoute;
   #counter: CounterSeries | undefined;
 
   constructor(options: InboundHttpOptions) {
     this.#options = options;
-    const { identity, tls } = options.client;
-    this.addedLines =
-      identity === undefined ? NOTHING : Buffer.from(`l5d-client-id: ${identity}\r\n`, "latin1");
+    const { ip, port, client, clientPort } = options;
+    const { identity, tls } = client;
+    this.added = identity === undefined ? NO_FIELDS : [["l5d-client-id", identity]];
     this.trusted = identity !== undefined;
     this.marksFailures = tls;
-    this.#app = options.port.app(options.ip);
-    this.#decide(options.port.state);
+    this.context = {
+      direction: "inbound",
+      client: { ip: client.ip, port: clientPort, identity },
+      target: { ip, port: port.port },
+      sourceLabels: stringLabels(options.clientLabels),
+    };
+    this.#app = port.app(ip);
+    this.#decide(port.state);
   }
 
   get draining(): boolean {
     return this.#options.isDraining();
   }
 
-  dispatch(exchange: ServerConnection): void {
+  get watch(): ExchangeWatch | undefined {
+    return this.#options.watch();
+  }
+
+  dispatch(exchange: Exchange): void {
     const { port, maxInFlight } = this.#options;
     const { failure } = exchange;
     if (failure) {
@@ -65,19 +110,24 @@ export class InboundHttp implements Http1Service, Http1Route {
     if (!state?.protocol) exchange.refuse("invalid-policy");
     else if (!admitted) exchange.refuse("unauthorized");
     else if (maxInFlight()) exchange.refuse("load-shed");
-    else this.#app.serve(exchange, this);
+    else this.#app.serve(exchange, this.#route);
   }
 
   /** A client whom the server does not admit may still be let through by a route: the kubelet to its probes. */
-  #admitsRequest(exchange: ServerConnection, state: PolicyState | undefined): boolean {
-    return state?.authorization.checkRequest(this.#options.client, exchange.requestLine).allowed ?? false;
+  #admitsRequest({ request }: Exchange, state: PolicyState | undefined): boolean {
+    const query = request.path.indexOf("?");
+    const path = query < 0 ? request.path : request.path.slice(0, query);
+    return (
+      state?.authorization.checkRequest(this.#options.client, { method: request.method, path }).allowed ??
+      false
+    );
   }
 
   #decide(state: PolicyState | undefined): void {
     const { port, ip, client, clientLabels, families } = this.#options;
     this.#state = state;
     this.#verdict = state?.authorization.check(client) ?? { allowed: false, labels: {} };
-    this.series = port.httpSeries(ip, clientLabels, this.#verdict);
+    this.#route = new InboundRoute(this.#app, port.httpSeries(ip, clientLabels, this.#verdict));
     this.#counter = families.authz("http", this.#verdict.allowed, {
       direction: "inbound",
       ...targetLabels(ip, port.port),
@@ -87,22 +137,15 @@ export class InboundHttp implements Http1Service, Http1Route {
     });
   }
 
-  measured(rtt: number, now: number): void {
-    this.#app.measured(rtt, now);
-  }
-
-  release(client: ClientConnection, fit: boolean, now: number): void {
-    this.#app.release(client, fit, now);
-  }
-
   abandon(): void {}
 
-  failed(exchange: ServerConnection, key: PassportKey, detail: string | undefined): void {
+  failed(exchange: Exchange | undefined, key: PassportKey, detail: string | undefined): void {
     const { port, families, errors, client } = this.#options;
     families.httpError(key, { target_port: port.port });
     // Refused requests count as responses, so that success rates and route tables show them.
-    if (exchange.attempts === 0) this.series.requests.inc();
-    this.series.ended(PASSPORTS[key].status, true, 0);
+    const { series } = this.#route;
+    if (!exchange || exchange.attempts === 0) series.requests.inc();
+    series.ended(PASSPORTS[key].status, true, 0);
     errors.write(key, {
       direction: "inbound",
       client: client.ip,
@@ -111,4 +154,10 @@ export class InboundHttp implements Http1Service, Http1Route {
       detail,
     });
   }
+}
+
+function stringLabels(labels: Labels): Record<string, string> {
+  const out: Record<string, string> = {};
+  for (const [name, value] of Object.entries(labels)) if (value !== undefined) out[name] = String(value);
+  return out;
 }

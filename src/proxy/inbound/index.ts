@@ -64,6 +64,7 @@ interface Accepted {
 type PlainVerdict = Detected | "terminate" | "passthrough";
 
 const NOTHING = Buffer.alloc(0);
+const NO_WATCH = () => undefined;
 
 class Inbound implements InboundPath {
   readonly #options: InboundOptions;
@@ -316,11 +317,13 @@ class Inbound implements InboundPath {
       port,
       ip,
       client,
+      clientPort: raw.remotePort ?? 0,
       clientLabels: labels,
       families: this.#families,
       errors: this.#errors,
       maxInFlight: () => this.#shared.inFlight >= config.maxInFlight,
       isDraining: () => this.#acceptor.draining,
+      watch: NO_WATCH,
     });
     const connection = new ServerConnection(socket, service, {
       clock,
@@ -360,7 +363,7 @@ class Inbound implements InboundPath {
       },
     });
     port.guard(guarded);
-    app.began();
+    app.taken();
     this.#acceptor.carries(raw, forward);
     forward.connect(app.target, this.#shared.dial, app.tcp);
   }

@@ -18,7 +18,7 @@ import type { DataPath, Discovery, IdentitySource, OriginalDestination, Outbound
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
-import { Acceptor } from "../transport/acceptor.ts";
+import { Acceptor, peerOf } from "../transport/acceptor.ts";
 import type { DialError } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Destination } from "./destination.ts";
@@ -45,6 +45,7 @@ export function createOutbound(options: OutboundOptions): OutboundPath {
 }
 
 const NOTHING = Buffer.alloc(0);
+const NO_WATCH = () => undefined;
 /** Requests that may wait for an endpoint, per destination. */
 const QUEUE_CAPACITY = 10_000;
 
@@ -177,10 +178,12 @@ class Outbound implements OutboundPath {
     const { clock, config } = this.#options;
     const service = new OutboundHttp({
       destination,
+      client: { ip: peerOf(socket), port: socket.remotePort ?? 0 },
       families: this.#families,
       errors: this.#errors,
       overloaded: () => this.#shared.inFlight >= config.maxInFlight,
       isDraining: () => this.#acceptor.draining,
+      watch: NO_WATCH,
     });
     const connection = new ServerConnection(socket, service, {
       clock,
@@ -271,7 +274,7 @@ class OpaqueAttempt implements Waiter {
       return;
     }
     this.#endpoint = endpoint;
-    endpoint.began();
+    endpoint.taken();
     const opaque = this.#kind === "opaque" ? endpoint.opaque : undefined;
     forward.connect(opaque?.target ?? endpoint.target, this.#shared.dial, endpoint.tcp, opaque?.preface);
   }

@@ -11,12 +11,7 @@ const test = suite("answers");
 test("every error has a whole, well-formed answer with its standard reason", () => {
   for (const [key, { status, text }] of Object.entries(PASSPORTS)) {
     if (status === 0) continue;
-    const bytes = answer(key as PassportKey, {
-      close: true,
-      trusted: true,
-      meshClose: true,
-      detail: "x\r\ny",
-    });
+    const bytes = answer(key as PassportKey, { trusted: true, meshClose: true, detail: "x\r\ny" }, true);
     const head = new Head();
     assert.is(head.readResponse(bytes, 0, bytes.length), COMPLETE);
     assert.is(head.end, bytes.length);
@@ -28,12 +23,7 @@ test("every error has a whole, well-formed answer with its standard reason", () 
 });
 
 test("a stranger learns neither code nor detail", () => {
-  const text = answer("connect", {
-    close: false,
-    trusted: false,
-    meshClose: false,
-    detail: "10.1.2.3",
-  }).toString();
+  const text = answer("connect", { trusted: false, meshClose: false, detail: "10.1.2.3" }, false).toString();
   assert.not.match(text, /MESH-|10\.1\.2\.3|connection: close/);
 });
 

@@ -1,0 +1,26 @@
+// What the proxy's own errors say in their header fields, the same over HTTP/1 and HTTP/2.
+import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import type { Field } from "./message.ts";
+
+export interface AnswerOptions {
+  /** The caller is ours (the pod's own application, or a meshed peer): it may know the code and the details. */
+  readonly trusted: boolean;
+  /** Tell the peer's proxy to leave this connection (`l5d-proxy-connection: close`). */
+  readonly meshClose: boolean;
+  /** What exactly went wrong, added to the text for trusted callers. */
+  readonly detail?: string | undefined;
+}
+
+/** The text of an error, fit for a header field. */
+export function errorText(key: PassportKey, { trusted, detail }: AnswerOptions): string {
+  const { text } = PASSPORTS[key];
+  return (trusted && detail ? `${text}: ${detail}` : text).replace(/[^\x20-\x7e]/g, "?").slice(0, 512);
+}
+
+/** `l5d-proxy-error` and what goes with it. */
+export function errorFields(key: PassportKey, options: AnswerOptions): Field[] {
+  const fields: Field[] = [["l5d-proxy-error", errorText(key, options)]];
+  if (options.trusted) fields.push(["l5d-mesh-code", PASSPORTS[key].code]);
+  if (options.meshClose) fields.push(["l5d-proxy-connection", "close"]);
+  return fields;
+}
