@@ -92,6 +92,11 @@ export class ConfigError extends Error {
 
 const PREFIX = "LINKERD2_PROXY_";
 
+/** What a client may send before it is used, bytes, and how many requests it may have open on a connection. */
+const DEFAULT_STREAM_WINDOW = 256 * 1024;
+const DEFAULT_CONNECTION_WINDOW = 1024 * 1024;
+const DEFAULT_MAX_STREAMS = 1_000;
+
 /** Peers hear of a pod's end over the API server; until then they may still connect to it, ms. */
 const DRAIN_GRACE = 2_000;
 
@@ -176,6 +181,24 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       jitter: 0.1,
     },
     drainGrace: DRAIN_GRACE,
+    http2: {
+      keepAlive: {
+        interval: duration(`${direction}_SERVER_HTTP2_KEEP_ALIVE_INTERVAL`, 10_000),
+        timeout: duration(`${direction}_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT`, 3_000),
+        whileIdle: false,
+      },
+      streamWindow: read(
+        `${direction}_SERVER_HTTP2_INITIAL_STREAM_WINDOW_SIZE`,
+        DEFAULT_STREAM_WINDOW,
+        windowSize,
+      ),
+      connectionWindow: read(
+        `${direction}_SERVER_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE`,
+        DEFAULT_CONNECTION_WINDOW,
+        windowSize,
+      ),
+      maxStreams: read(`${direction}_SERVER_HTTP2_MAX_CONCURRENT_STREAMS`, DEFAULT_MAX_STREAMS, positive),
+    },
   });
 
   const config: ProxyConfig = {
@@ -297,6 +320,14 @@ function oneOf<const T extends string>(text: string, options: readonly T[]): T {
 
 function boolean(text: string): boolean {
   return oneOf(text.toLowerCase(), ["true", "false"]) === "true";
+}
+
+/** RFC 9113 §6.9.2: at least what every connection begins with, at most 2^31-1. */
+function windowSize(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 65_535 || value > 0x7fff_ffff)
+    throw new RangeError(`expected a number of bytes from 65535 to 2147483647, got ${JSON.stringify(text)}`);
+  return value;
 }
 
 function positive(text: string): number {

@@ -94,6 +94,14 @@ export interface DataPathConfig {
   readonly connectBackoff: { readonly min: number; readonly max: number; readonly jitter: number };
   /** How long connections are still accepted once draining. */
   readonly drainGrace: number;
+  /** Of accepted HTTP/2 connections. */
+  readonly http2: {
+    readonly keepAlive: { readonly interval: number; readonly timeout: number; readonly whileIdle: boolean };
+    /** Room for request bodies, bytes: of one stream, and of all of a connection. */
+    readonly streamWindow: number;
+    readonly connectionWindow: number;
+    readonly maxStreams: number;
+  };
 }
 
 export interface InboundConfig extends DataPathConfig {

@@ -271,6 +271,12 @@ const baseConfig: DataPathConfig = {
   discoveryIdleTimeout: 5_000,
   connectBackoff: { min: 100, max: 60_000, jitter: 0.1 },
   drainGrace: 50,
+  http2: {
+    keepAlive: { interval: 10_000, timeout: 3_000, whileIdle: false },
+    streamWindow: 262_144,
+    connectionWindow: 1_048_576,
+    maxStreams: 1_000,
+  },
 };
 
 type Overrides<T extends { config: unknown }> = Partial<Omit<T, "config">> & {

@@ -37,8 +37,8 @@ export interface UpstreamHandler {
   onConnectFailed(upstream: Upstream, error: DialError): void;
   /** An interim response (1xx other than 101). */
   onInterim(head: ResponseHead): void;
-  /** The head of the response; valid for the length of the exchange. */
-  onResponse(upstream: Upstream, head: ResponseHead): void;
+  /** The head of the response; valid for the length of the exchange. `end`: no body follows, `onEnd` comes at once. */
+  onResponse(upstream: Upstream, head: ResponseHead, end?: boolean): void;
   /** Body bytes, the handler's own. */
   onBody(bytes: Buffer): void;
   onEnd(upstream: Upstream, trailers: readonly Field[] | undefined): void;

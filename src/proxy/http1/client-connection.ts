@@ -115,11 +115,11 @@ export class ClientConnection implements DialHandler, Upstream {
 
   request(head: RequestHead, edits: RequestEdits, end: boolean): void {
     const chunked = !end && head.contentLength < 0;
-    const tunnels = head instanceof Http1Request && head.tunnels;
-    this.#begin(head.method === "HEAD", head.method === "CONNECT", tunnels);
-    this.#chunked = chunked;
+    const upgrade = head.protocol !== undefined || (head instanceof Http1Request && head.tunnels);
+    this.#begin(head.method === "HEAD", head.method === "CONNECT" && !upgrade, upgrade);
+    this.#chunked = chunked && !upgrade;
     this.requestDone = end;
-    const framing = chunked
+    const framing = this.#chunked
       ? "transfer-encoding: chunked\r\n"
       : end && head.contentLength < 0 && METHODS_WITH_BODY.has(head.method)
         ? "content-length: 0\r\n"
@@ -291,7 +291,7 @@ export class ClientConnection implements DialHandler, Upstream {
     this.#keep = persistent && !head.meshClose && this.#body !== BODY_UNTIL_CLOSE;
 
     if (!this.#raw) {
-      this.#handler?.onResponse(this, this.view(buf));
+      this.#handler?.onResponse(this, this.view(buf), this.#body === BODY_NONE);
       if (this.#state === BUSY) this.#readBody(buf, head.end, limit);
       return;
     }

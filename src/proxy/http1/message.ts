@@ -1,5 +1,6 @@
 // Heads of HTTP/1 as the rest of the proxy sees them: views over the bytes that were read, which become strings only
 // when somebody asks. And the other way: any head, with a route's edits, as HTTP/1 bytes.
+import { randomBytes } from "node:crypto";
 import {
   type Field,
   type FieldEdit,
@@ -243,8 +244,10 @@ export function writeRequest(head: RequestHead, edits: RequestEdits, framing: st
   const path = edits.path ?? head.path;
   const target =
     head.absoluteForm && edits.path === undefined ? `${head.scheme}://${authority}${path}` : path;
-  let text = `${head.method} ${target || authority} HTTP/1.${head.minor}\r\n`;
+  const { protocol } = head;
+  let text = `${protocol === undefined ? head.method : "GET"} ${target || authority} HTTP/1.${head.minor}\r\n`;
   if (authority !== "") text += `host: ${authority}\r\n`;
+  if (protocol !== undefined) text += upgradeLines(protocol);
   let cookies = "";
   const replaced = replacedNames(edits.fields);
   for (const [name, value] of head.fields()) {
@@ -255,6 +258,14 @@ export function writeRequest(head: RequestHead, edits: RequestEdits, framing: st
   }
   if (cookies !== "") text += `cookie: ${cookies}\r\n`;
   return Buffer.from(`${text}${addedLines(edits.fields)}${framing}\r\n`, "latin1");
+}
+
+/** An extended CONNECT asks as an upgrade over HTTP/1 (RFC 8441 §5); the WebSocket key is of this hop only. */
+function upgradeLines(protocol: string): string {
+  const lines = `connection: upgrade\r\nupgrade: ${protocol}\r\n`;
+  return protocol === "websocket"
+    ? `${lines}sec-websocket-key: ${randomBytes(16).toString("base64")}\r\n`
+    : lines;
 }
 
 /** A response of any kind as an HTTP/1 head. @param framing lines on body and connection, for a final response */

@@ -20,6 +20,7 @@ import { HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
 import { readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
+import { Http2ServerConnection } from "../http2/server-connection.ts";
 import type { DataPath, Discovery, IdentitySource, InboundConfig, OriginalDestination } from "../ports.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
@@ -305,15 +306,40 @@ class Inbound implements InboundPath {
     const mode = accepted.port.state!.protocol?.mode;
     const isHttp1 = verdict === "http1" || (mode === "http1" && verdict !== "http2" && bytes.length > 0);
     // What looks like HTTP is answered as HTTP, also by a port whose policy says otherwise.
-    if (isHttp1 && mode !== "opaque" && mode !== "tls" && mode !== "http2") this.#http1(accepted, bytes);
+    const http = mode !== "opaque" && mode !== "tls";
+    if (isHttp1 && http && mode !== "http2") this.#http1(accepted, bytes);
+    else if (verdict === "http2" && http) this.#http2(accepted, bytes);
     else if (ended && bytes.length === 0) accepted.socket.end();
     else this.#forward(accepted, bytes, ended);
   }
 
   #http1(accepted: Accepted, bytes: Buffer): void {
-    const { raw, socket, ip, port, client, labels } = accepted;
+    const { raw, socket } = accepted;
+    const connection = new ServerConnection(socket, this.#service(accepted), {
+      clock: this.#options.clock,
+      tcp: this.#sourceSeries(accepted),
+      onClose: () => {},
+    });
+    this.#acceptor.carries(raw, connection);
+    connection.start(bytes);
+  }
+
+  #http2(accepted: Accepted, bytes: Buffer): void {
+    const { raw, socket } = accepted;
     const { clock, config } = this.#options;
-    const service = new InboundHttp({
+    const connection = new Http2ServerConnection(socket, this.#service(accepted), {
+      clock,
+      tcp: this.#sourceSeries(accepted),
+      ...config.http2,
+      onClose: () => {},
+    });
+    this.#acceptor.carries(raw, connection);
+    connection.start(bytes);
+  }
+
+  #service({ raw, ip, port, client, labels }: Accepted): InboundHttp {
+    const { config } = this.#options;
+    return new InboundHttp({
       port,
       ip,
       client,
@@ -325,13 +351,6 @@ class Inbound implements InboundPath {
       isDraining: () => this.#acceptor.draining,
       watch: NO_WATCH,
     });
-    const connection = new ServerConnection(socket, service, {
-      clock,
-      tcp: this.#sourceSeries(accepted),
-      onClose: () => {},
-    });
-    this.#acceptor.carries(raw, connection);
-    connection.start(bytes);
   }
 
   #forward(accepted: Accepted, bytes: Buffer, ended: boolean): void {

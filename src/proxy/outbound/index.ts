@@ -14,6 +14,7 @@ import type { Endpoint, Shared } from "../balance/endpoint.ts";
 import { readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ATTEMPT_LIMIT, ServerConnection } from "../http1/server-connection.ts";
+import { Http2ServerConnection } from "../http2/server-connection.ts";
 import type { DataPath, Discovery, IdentitySource, OriginalDestination, OutboundConfig } from "../ports.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
@@ -157,7 +158,7 @@ class Outbound implements OutboundPath {
   #detect(socket: Socket, destination: Destination): void {
     const { mode, timeout } = destination.protocol!;
     if (mode === "opaque" || mode === "tls") {
-      this.#forward(socket, destination, "opaque", NOTHING, false);
+      this.#forward(socket, destination, NOTHING, false);
       return;
     }
     readFirstBytes<Detected>(
@@ -168,15 +169,37 @@ class Outbound implements OutboundPath {
         if (verdict === "http1" || (mode === "http1" && verdict === "opaque"))
           this.#http1(socket, destination, bytes);
         else if (ended && bytes.length === 0) socket.end();
-        // HTTP/2 takes HTTP's way as bytes: the peer's proxy then sees HTTP/2, not an opaque connection.
-        else this.#forward(socket, destination, verdict === "http2" ? "http" : "opaque", bytes, ended);
+        else if (verdict === "http2") this.#http2(socket, destination, bytes);
+        else this.#forward(socket, destination, bytes, ended);
       },
     );
   }
 
   #http1(socket: Socket, destination: Destination, bytes: Buffer): void {
+    const connection = new ServerConnection(socket, this.#service(socket, destination), {
+      clock: this.#options.clock,
+      tcp: this.#sourceSeries(destination),
+      onClose: () => {},
+    });
+    this.#acceptor.carries(socket, connection);
+    connection.start(bytes);
+  }
+
+  #http2(socket: Socket, destination: Destination, bytes: Buffer): void {
     const { clock, config } = this.#options;
-    const service = new OutboundHttp({
+    const connection = new Http2ServerConnection(socket, this.#service(socket, destination), {
+      clock,
+      tcp: this.#sourceSeries(destination),
+      ...config.http2,
+      onClose: () => {},
+    });
+    this.#acceptor.carries(socket, connection);
+    connection.start(bytes);
+  }
+
+  #service(socket: Socket, destination: Destination): OutboundHttp {
+    const { config } = this.#options;
+    return new OutboundHttp({
       destination,
       client: { ip: peerOf(socket), port: socket.remotePort ?? 0 },
       families: this.#families,
@@ -185,23 +208,10 @@ class Outbound implements OutboundPath {
       isDraining: () => this.#acceptor.draining,
       watch: NO_WATCH,
     });
-    const connection = new ServerConnection(socket, service, {
-      clock,
-      tcp: this.#sourceSeries(destination),
-      onClose: () => {},
-    });
-    this.#acceptor.carries(socket, connection);
-    connection.start(bytes);
   }
 
-  #forward(
-    socket: Socket,
-    destination: Destination,
-    kind: "http" | "opaque",
-    bytes: Buffer,
-    ended: boolean,
-  ): void {
-    const attempt = new OpaqueAttempt(this.#shared, destination, kind, (key, detail) =>
+  #forward(socket: Socket, destination: Destination, bytes: Buffer, ended: boolean): void {
+    const attempt = new OpaqueAttempt(this.#shared, destination, (key, detail) =>
       this.#refuse(socket, key, detail),
     );
     const forward = new TcpForward(socket, bytes, ended, {
@@ -234,22 +244,15 @@ class Outbound implements OutboundPath {
 class OpaqueAttempt implements Waiter {
   readonly #shared: Shared;
   readonly #destination: Destination;
-  readonly #kind: "http" | "opaque";
   readonly #refuse: (key: PassportKey, detail: string) => void;
   #forward: TcpForward | undefined;
   #endpoint: Endpoint | undefined;
   #failure: DialError | undefined;
   #waitingAt: Balancer | undefined;
 
-  constructor(
-    shared: Shared,
-    destination: Destination,
-    kind: "http" | "opaque",
-    refuse: (key: PassportKey, detail: string) => void,
-  ) {
+  constructor(shared: Shared, destination: Destination, refuse: (key: PassportKey, detail: string) => void) {
     this.#shared = shared;
     this.#destination = destination;
-    this.#kind = kind;
     this.#refuse = refuse;
   }
 
@@ -261,7 +264,7 @@ class OpaqueAttempt implements Waiter {
   #try(): void {
     const forward = this.#forward;
     if (!forward) return;
-    const balancer = this.#destination.balancer(this.#kind);
+    const balancer = this.#destination.balancer("opaque");
     const endpoint = balancer.pick();
     if (!endpoint) {
       const state = balancer.wait(this);
@@ -275,7 +278,7 @@ class OpaqueAttempt implements Waiter {
     }
     this.#endpoint = endpoint;
     endpoint.taken();
-    const opaque = this.#kind === "opaque" ? endpoint.opaque : undefined;
+    const { opaque } = endpoint;
     forward.connect(opaque?.target ?? endpoint.target, this.#shared.dial, endpoint.tcp, opaque?.preface);
   }
 

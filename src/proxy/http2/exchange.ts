@@ -1,0 +1,392 @@
+// The accepting side of one HTTP/2 stream: a request that looks for its upstream, and the response on its way back.
+//
+//   HEADERS → dispatch → (held until connected) → upstream ⇄ stream → both ends said, or a reset
+import type { PassportKey } from "../../rules/passport.ts";
+import { PASSPORTS } from "../../rules/passport.ts";
+import { errorFields, errorText } from "../http/answer.ts";
+import { mergeEdits } from "../http/edits.ts";
+import type {
+  Exchange,
+  ExchangeEnd,
+  ExchangeRecord,
+  LocalResponse,
+  Route,
+  Upstream,
+  UpstreamHandler,
+} from "../http/exchange.ts";
+import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
+import type { DialError } from "../transport/dial.ts";
+import { ERROR } from "./frame.ts";
+import { ORIG_PROTO } from "./message.ts";
+import { Http2Request } from "./request.ts";
+import type { Http2ServerConnection } from "./server-connection.ts";
+import type { Http2Failure, Http2Stream, StreamHandler } from "./stream.ts";
+
+/** A request is tried at so many places before the proxy gives up. */
+const ATTEMPT_LIMIT = 5;
+
+/** What may stand in a target that is written into an HTTP/1 request line. */
+const TARGET = /^[\x21-\x7e\x80-\xff]*$/;
+
+export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
+  version: 1 | 2 = 2;
+  tunnels = false;
+  grpc = false;
+  request!: Http2Request;
+  attempts = 0;
+  failure: DialError | undefined;
+  startedAt = 0;
+  requestDone = false;
+  requestBytes = 0;
+  responseBytes = 0;
+  record: ExchangeRecord | undefined;
+  readonly #connection: Http2ServerConnection;
+  readonly #stream: Http2Stream;
+  #upstream: Upstream | undefined;
+  #route: Route | undefined;
+  #edits: RequestEdits = NO_EDITS;
+  #watchEdits: RequestEdits | undefined;
+  /** The request is at its upstream; body bytes follow at once. */
+  #sending = false;
+  /** Body bytes that came before; kept until the request cannot be sent again. */
+  #held: Buffer[] | undefined;
+  #heldSize = 0;
+  #trailers: readonly Field[] | undefined;
+  /** Body bytes that the upstream took but has no room for yet: the client gets no further room. */
+  #unconsumed = 0;
+  #responseStarted = false;
+  #tunnel = false;
+  #status = 0;
+  #grpcStatus: number | undefined;
+  /** The response has been said to its end. */
+  #answered = false;
+  #closed = false;
+
+  constructor(connection: Http2ServerConnection, stream: Http2Stream) {
+    this.#connection = connection;
+    this.#stream = stream;
+  }
+
+  // ── The client's side ───────────────────────────────────────────────────────────────────────────────────────
+
+  onHeaders(headers: readonly Field[], end: boolean): void {
+    const request = new Http2Request(headers);
+    const { service, clock } = this.#connection;
+    this.request = request;
+    this.version = request.version;
+    this.grpc = request.grpc;
+    this.tunnels = request.method === "CONNECT";
+    this.startedAt = clock.monotonic();
+    this.requestDone = end;
+    // It must not become two requests, or none, where it is written as HTTP/1.
+    if (!TARGET.test(request.path) || !TARGET.test(request.authority)) {
+      this.refuse("request-line");
+      return;
+    }
+    const { watch, context } = service;
+    if (watch) {
+      const watching = watch.begin(this, context);
+      this.record = watching?.record;
+      this.#watchEdits = watching?.edits;
+    }
+    service.dispatch(this);
+  }
+
+  onData(bytes: Buffer, end: boolean): void {
+    this.requestBytes += bytes.length;
+    if (end) this.requestDone = true;
+    if (this.#answered) this.#connection.machine.consume(this.#stream, bytes.length);
+    else if (this.#sending) {
+      this.#held = undefined;
+      if (bytes.length > 0) this.#toUpstream(bytes);
+      if (end) this.#upstream?.end(undefined);
+    } else if (bytes.length > 0) {
+      // The client's window bounds what is held.
+      this.#held ??= [];
+      this.#held.push(bytes);
+      this.#heldSize += bytes.length;
+    }
+  }
+
+  onTrailers(trailers: readonly Field[]): void {
+    this.requestDone = true;
+    this.#trailers = trailers;
+    if (this.#sending) this.#upstream?.end(trailers);
+  }
+
+  onDrain(): void {
+    this.#upstream?.resume();
+  }
+
+  /** The client's connection can take more. */
+  onUncongested(): void {
+    this.#upstream?.resume();
+  }
+
+  onClose(error: Http2Failure | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#connection.forget(this);
+    // In order, or it was we who reset.
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#leaveUpstream(false);
+    this.#connection.service.abandon(this);
+    this.#ended({ status: this.#status, complete: false, resetCode: error?.code });
+  }
+
+  #toUpstream(bytes: Buffer): void {
+    if (this.#upstream!.write(bytes)) this.#connection.machine.consume(this.#stream, bytes.length);
+    else this.#unconsumed += bytes.length;
+  }
+
+  /** The exchange is through with its upstream, which has served it to its end (`complete`) or is given up. */
+  #leaveUpstream(complete: boolean): void {
+    const upstream = this.#upstream;
+    if (!upstream) return;
+    this.#upstream = undefined;
+    this.#sending = false;
+    if (!complete) upstream.cancel();
+    const now = this.#connection.clock.monotonic();
+    this.#route!.release(
+      upstream,
+      this.#responseStarted
+        ? { status: this.#status, grpcStatus: this.#grpcStatus, complete, latency: now - this.startedAt }
+        : undefined,
+      now,
+    );
+  }
+
+  #ended(end: Partial<ExchangeEnd> & { status: number; complete: boolean }): void {
+    const { record } = this;
+    if (!record) return;
+    this.record = undefined;
+    record.end(this, {
+      grpcStatus: this.#grpcStatus,
+      trailers: undefined,
+      error: undefined,
+      resetCode: undefined,
+      ...end,
+    });
+  }
+
+  // ── The service's word ──────────────────────────────────────────────────────────────────────────────────────
+
+  send(upstream: Upstream, route: Route, edits: RequestEdits = NO_EDITS): void {
+    this.#upstream = upstream;
+    this.#route = route;
+    this.#edits = edits;
+    this.attempts += 1;
+    upstream.attach(this);
+    if (upstream.connected) this.#transmit(upstream);
+  }
+
+  refuse(key: PassportKey, detail?: string): void {
+    if (this.#answered) return;
+    const { service } = this.#connection;
+    const { status, grpcStatus } = PASSPORTS[key];
+    service.failed(this, key, detail);
+    const options = { trusted: service.trusted, meshClose: false, detail };
+    if (this.grpc) {
+      this.#grpcStatus = grpcStatus;
+      this.#answer(200, [
+        ["content-type", "application/grpc"],
+        ["grpc-status", String(grpcStatus)],
+        ["grpc-message", percentEncoded(errorText(key, options))],
+        ...errorFields(key, options),
+      ]);
+    } else this.#answer(status, [...errorFields(key, options), ["content-length", "0"], dateField()]);
+    this.#ended({ status: this.grpc ? 200 : status, complete: true, error: key });
+  }
+
+  respond(local: LocalResponse): void {
+    if (this.#answered) return;
+    const { status, fields, grpcStatus, message } = local;
+    if (this.grpc && grpcStatus !== undefined) {
+      this.#grpcStatus = grpcStatus;
+      this.#answer(200, [
+        ["content-type", "application/grpc"],
+        ["grpc-status", String(grpcStatus)],
+        ["grpc-message", percentEncoded(message ?? "")],
+        ...fields,
+      ]);
+    } else this.#answer(status, [...fields, ["content-length", "0"], dateField()]);
+    this.#ended({ status: this.grpc ? 200 : status, complete: true });
+  }
+
+  /** A whole response of our own. */
+  #answer(status: number, fields: readonly Field[]): void {
+    this.#answered = true;
+    const { machine } = this.#connection;
+    machine.batch(() => {
+      machine.sendHeaders(this.#stream, this.#list(status, fields), true);
+      this.#stopRequest();
+    });
+  }
+
+  /** The rest of the request is of no use to anyone (RFC 9113 §8.1). */
+  #stopRequest(): void {
+    if (!this.requestDone) this.#connection.machine.reset(this.#stream, ERROR.NO_ERROR);
+  }
+
+  #list(status: number, fields: readonly Field[]): Field[] {
+    const list: Field[] = [[":status", String(status)], ...fields];
+    if (this.version === 1) list.push([ORIG_PROTO, "HTTP/1.1"]);
+    return list;
+  }
+
+  #transmit(upstream: Upstream): void {
+    this.#route!.began(this);
+    const added = this.#connection.added;
+    const held = this.#held;
+    const bodyless = this.requestDone && held === undefined && this.#trailers === undefined;
+    upstream.request(
+      this.request,
+      mergeEdits(mergeEdits(added, this.#watchEdits), this.#edits),
+      bodyless && !this.tunnels,
+    );
+    this.#sending = true;
+    if (held) {
+      // Sent again after a failure, it has given its room back already.
+      const credit = this.#heldSize;
+      this.#heldSize = 0;
+      let writable = true;
+      for (const bytes of held) writable = upstream.write(bytes) && writable;
+      if (writable) this.#connection.machine.consume(this.#stream, credit);
+      else this.#unconsumed += credit;
+    }
+    if (this.requestDone && !(bodyless && !this.tunnels)) upstream.end(this.#trailers);
+  }
+
+  // ── The upstream's side ─────────────────────────────────────────────────────────────────────────────────────
+
+  onConnected(upstream: Upstream): void {
+    this.#transmit(upstream);
+  }
+
+  onConnectFailed(upstream: Upstream, error: DialError): void {
+    this.#upstream = undefined;
+    this.#route!.release(upstream, undefined, this.#connection.clock.monotonic());
+    this.failure = error;
+    if (this.attempts < ATTEMPT_LIMIT) this.#connection.service.dispatch(this);
+    else this.refuse(error.key, error.message);
+  }
+
+  onInterim(head: ResponseHead): void {
+    this.#connection.machine.sendHeaders(this.#stream, this.#list(head.status, head.fields()), false);
+  }
+
+  onResponse(_upstream: Upstream, head: ResponseHead, end = false): void {
+    // The server did not switch protocols; over HTTP/2 a 2xx would say that it did.
+    if (this.request.protocol !== undefined && head.status < 300) {
+      this.#leaveUpstream(false);
+      this.refuse("bad-response", `status ${head.status} to a ${this.request.protocol} upgrade`);
+      return;
+    }
+    this.#begins(head, head.status);
+    if (this.grpc && end) this.#grpcStatus = numberOf(head.get("grpc-status"));
+    if (end) this.#answered = true;
+    this.#connection.machine.sendHeaders(this.#stream, this.#list(head.status, head.fields()), end);
+  }
+
+  #begins(head: ResponseHead, status: number): void {
+    this.#responseStarted = true;
+    this.#held = undefined;
+    this.#status = status;
+    const now = this.#connection.clock.monotonic();
+    this.#route!.measured(now - this.startedAt, now);
+    this.record?.response(this, head);
+  }
+
+  onTunnel(_upstream: Upstream, head: ResponseHead): void {
+    // Over HTTP/2 a protocol is not switched: the stream itself is the tunnel (RFC 8441 §5).
+    this.#begins(head, 200);
+    this.#tunnel = true;
+    const fields = head.fields().filter(([name]) => name !== "sec-websocket-accept");
+    this.#connection.machine.sendHeaders(this.#stream, this.#list(200, fields), false);
+  }
+
+  onBody(bytes: Buffer): void {
+    this.responseBytes += bytes.length;
+    const sent = this.#connection.machine.sendData(this.#stream, bytes, false);
+    if (!sent) this.#upstream?.pause();
+    else if (this.#connection.congested) {
+      this.#upstream?.pause();
+      this.#connection.waitUncongested(this);
+    }
+  }
+
+  onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
+    const { machine } = this.#connection;
+    const headOnly = this.#answered;
+    this.#answered = true;
+    if (this.grpc && trailers) {
+      for (const [name, value] of trailers) if (name === "grpc-status") this.#grpcStatus = numberOf(value);
+    }
+    this.#leaveUpstream(true);
+    this.#ended({ status: this.#status, complete: true, trailers });
+    if (this.#closed) return;
+    machine.batch(() => {
+      if (!headOnly) {
+        if (trailers && trailers.length > 0) machine.sendHeaders(this.#stream, trailers, true);
+        else machine.sendData(this.#stream, NOTHING, true);
+      }
+      if (!this.#tunnel) this.#stopRequest();
+    });
+  }
+
+  onWritable(): void {
+    const bytes = this.#unconsumed;
+    this.#unconsumed = 0;
+    if (bytes > 0) this.#connection.machine.consume(this.#stream, bytes);
+  }
+
+  onBroken(
+    upstream: Upstream,
+    key: PassportKey,
+    errno: string | undefined,
+    unprocessed: boolean,
+    resetCode?: number,
+  ): void {
+    const orderly = this.#tunnel && errno === undefined;
+    this.#leaveUpstream(orderly);
+    if (this.#answered) return;
+    if (!this.#responseStarted && this.#mayRepeat(upstream, key, unprocessed)) {
+      this.#connection.service.dispatch(this);
+    } else if (this.#responseStarted || resetCode !== undefined) {
+      this.#breakOff(orderly ? ERROR.NO_ERROR : (resetCode ?? ERROR.INTERNAL_ERROR), key);
+    } else this.refuse(key, errno);
+  }
+
+  /** Ends the stream so that the client sees a failure, not an end. */
+  #breakOff(code: number, key: PassportKey): void {
+    this.#answered = true;
+    this.#ended({ status: this.#status, complete: false, error: key, resetCode: code });
+    this.#connection.machine.reset(this.#stream, code);
+  }
+
+  #mayRepeat(upstream: Upstream, key: PassportKey, unprocessed: boolean): boolean {
+    if (this.attempts >= ATTEMPT_LIMIT || !this.requestDone) return false;
+    if (this.requestBytes > 0 && this.#held === undefined) return false;
+    return (
+      unprocessed || (key === "upstream-closed" && upstream.reused && IDEMPOTENT.has(this.request.method))
+    );
+  }
+}
+
+/** RFC 9110 §9.2.2 */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
+const NOTHING = Buffer.alloc(0);
+
+function numberOf(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,3}$/.test(text) ? Number(text) : undefined;
+}
+
+function dateField(): Field {
+  return ["date", new Date().toUTCString()];
+}
+
+/** As gRPC writes messages in trailers: everything but printable ASCII, and `%`, as %XX. */
+function percentEncoded(text: string): string {
+  return text.replace(/[^\x20-\x7e]|%/g, (char) => encodeURIComponent(char));
+}

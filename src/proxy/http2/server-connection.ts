@@ -1,0 +1,156 @@
+// The accepting side of HTTP/2 on a socket: one client connection, and an exchange for each of its streams.
+import type { Socket } from "node:net";
+import type { Clock } from "../../util/clock.ts";
+import { errorCode } from "../../util/error.ts";
+import type { Service } from "../http/exchange.ts";
+import { NO_EDITS, type RequestEdits } from "../http/message.ts";
+import type { TcpSeries } from "../telemetry/series.ts";
+import { Http2Connection } from "./connection.ts";
+import { Http2Exchange } from "./exchange.ts";
+import { ERROR } from "./frame.ts";
+import { KeepAlive, type KeepAliveOptions } from "./keep-alive.ts";
+import { Http2Failure } from "./stream.ts";
+import { TurnWriter } from "./turn-writer.ts";
+
+export interface Http2ServerConnectionOptions {
+  readonly clock: Clock;
+  readonly tcp: TcpSeries;
+  readonly keepAlive: KeepAliveOptions;
+  /** Room for request bodies that have found no way on, bytes: of one stream, and of all together. */
+  readonly streamWindow: number;
+  readonly connectionWindow: number;
+  readonly maxStreams: number;
+  /** Called once when the connection is gone. */
+  readonly onClose: (connection: Http2ServerConnection) => void;
+}
+
+/** A client that does not take our last words is not waited for longer than this, ms. */
+const LAST_WORDS = 1_000;
+
+export class Http2ServerConnection {
+  readonly socket: Socket;
+  readonly service: Service;
+  readonly clock: Clock;
+  readonly machine: Http2Connection;
+  /** `service.added`, as edits. */
+  readonly added: RequestEdits;
+  readonly #tcp: TcpSeries;
+  readonly #writer: TurnWriter;
+  readonly #keepAlive: KeepAlive;
+  readonly #onClose: (connection: Http2ServerConnection) => void;
+  /** Exchanges whose responses wait for the socket. */
+  readonly #waiting = new Set<Http2Exchange>();
+  #errno: string | undefined;
+
+  constructor(socket: Socket, service: Service, options: Http2ServerConnectionOptions) {
+    const { clock, tcp } = options;
+    this.socket = socket;
+    this.service = service;
+    this.clock = clock;
+    this.added =
+      service.added.length === 0
+        ? NO_EDITS
+        : { fields: service.added.map(([name, value]) => ({ op: "add", name, value })) };
+    this.#tcp = tcp;
+    this.#onClose = options.onClose;
+    this.#writer = new TurnWriter(socket);
+    this.machine = new Http2Connection(
+      {
+        write: (bytes) => {
+          tcp.write.inc(bytes.length);
+          this.#writer.write(bytes);
+        },
+        onStream: (stream) => new Http2Exchange(this, stream),
+        onEnd: () => this.#end(),
+      },
+      {
+        side: "server",
+        now: clock.monotonic,
+        streamWindow: options.streamWindow,
+        connectionWindow: options.connectionWindow,
+        maxStreams: options.maxStreams,
+      },
+    );
+    const { machine } = this;
+    this.#keepAlive = new KeepAlive(options.keepAlive, clock, {
+      get active() {
+        return machine.active;
+      },
+      ping: () => machine.ping(),
+      onSilence: () => this.#lose("no answer to PING"),
+    });
+    tcp.opened();
+    socket.on("data", (bytes: Buffer) => this.#onData(bytes));
+    // An end of the client's side gives its requests up (as with HTTP/1).
+    socket.on("end", () => this.#lose("connection ended by the client"));
+    socket.on("drain", () => this.#onDrain());
+    socket.on("error", (error) => {
+      this.#errno = errorCode(error);
+    });
+    socket.once("close", () => this.#onClosed());
+  }
+
+  /** Begins with what was read from the socket already. */
+  start(bytes: Buffer): void {
+    if (bytes.length > 0) this.#onData(bytes);
+    if (!this.machine.ended) this.socket.resume();
+  }
+
+  /** The socket has enough to do. */
+  get congested(): boolean {
+    return this.#writer.congested;
+  }
+
+  /** `exchange.onUncongested` is called when the socket can take more. */
+  waitUncongested(exchange: Http2Exchange): void {
+    this.#waiting.add(exchange);
+  }
+
+  forget(exchange: Http2Exchange): void {
+    this.#waiting.delete(exchange);
+  }
+
+  closeWhenIdle(): void {
+    this.machine.goAway();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  #onData(bytes: Buffer): void {
+    this.#tcp.read.inc(bytes.length);
+    this.#keepAlive.heard();
+    this.machine.receive(bytes);
+    this.#keepAlive.wake();
+    // Who does not read our answers gets no further questions answered.
+    if (this.#writer.congested) this.socket.pause();
+  }
+
+  #onDrain(): void {
+    this.socket.resume();
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const exchange of waiting) exchange.onUncongested();
+  }
+
+  #lose(reason: string): void {
+    this.machine.abort(new Http2Failure(reason, ERROR.CANCEL));
+  }
+
+  #onClosed(): void {
+    this.#lose("connection closed by the client");
+    this.#tcp.closed(this.#errno);
+    this.#onClose(this);
+  }
+
+  #end(): void {
+    this.#keepAlive.stop();
+    const { socket, clock } = this;
+    if (socket.destroyed) return;
+    this.#writer.flush();
+    const timer = clock.after(LAST_WORDS, () => socket.destroy());
+    socket.end(() => socket.destroy());
+    socket.once("close", () => clock.clear(timer));
+  }
+}
