@@ -70,11 +70,13 @@ export interface FakeEndpoint {
   readonly serverName?: string;
   /** The peer's inbound port, for opaque traffic with a transport header. */
   readonly inboundPort?: number;
+  /** The peer's proxy takes HTTP/2, also for HTTP/1 requests. */
+  readonly h2?: boolean;
   readonly labels?: Record<string, string>;
 }
 
 function weightedAddr(endpoint: FakeEndpoint): WeightedAddr {
-  const { ip = "127.0.0.1", port, identity, serverName, inboundPort, labels = {} } = endpoint;
+  const { ip = "127.0.0.1", port, identity, serverName, inboundPort, h2, labels = {} } = endpoint;
   return {
     addr: addressOf(ip, port),
     weight: 10_000,
@@ -87,7 +89,14 @@ function weightedAddr(endpoint: FakeEndpoint): WeightedAddr {
           },
         }
       : {}),
-    ...(inboundPort ? { protocolHint: { opaqueTransport: { inboundPort } } } : {}),
+    ...(inboundPort || h2
+      ? {
+          protocolHint: {
+            ...(inboundPort ? { opaqueTransport: { inboundPort } } : {}),
+            ...(h2 ? { h2: {} } : {}),
+          },
+        }
+      : {}),
   };
 }
 
