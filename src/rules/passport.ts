@@ -226,6 +226,15 @@ export const PASSPORTS = {
     "The endpoint answered 101 to a request that asked for no upgrade.",
     SERVER_FIX,
   ),
+  "stream-reset": entry(
+    406,
+    502,
+    14,
+    "stream reset",
+    "upstream reset the stream",
+    "The endpoint, or its proxy, ended the request's HTTP/2 stream before the response was complete.",
+    "The reset's code tells why: look at the log of the server, and for limits on time or streams that it sets.",
+  ),
 
   "tls-identity": entry(
     501,

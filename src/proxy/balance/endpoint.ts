@@ -1,12 +1,13 @@
-// One endpoint: where it is, how loaded it is believed to be, whether it can be reached, and its unused connections.
+// One endpoint: where it is, how loaded it is believed to be, whether it can be reached, and its connections.
 
 import { DEFAULT_RTT_MS, endpointLoad, nextEstimate } from "../../rules/endpoint-choice.ts";
 import { Backoff, type BackoffOptions } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Exchange, Outcome, Route, Upstream } from "../http/exchange.ts";
-import type { RequestEdits } from "../http/message.ts";
+import { NO_EDITS, type RequestEdits } from "../http/message.ts";
 import { ClientConnection, type ClientOwner } from "../http1/client-connection.ts";
 import { Http1Pool, type PoolOptions } from "../http1/pool.ts";
+import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connection.ts";
 import type { HttpSeries, TcpSeries } from "../telemetry/series.ts";
 import {
   type DialError,
@@ -15,6 +16,7 @@ import {
   type DialTarget,
   dial,
 } from "../transport/dial.ts";
+import { Http2Pool } from "./http2-pool.ts";
 
 /** What all endpoints of one side share. */
 export interface Shared {
@@ -33,6 +35,12 @@ export interface EndpointOptions {
   readonly target: DialTarget;
   /** How opaque connections reach it, and what they begin with; as `target` when absent. */
   readonly opaque?: { readonly target: DialTarget; readonly preface: Buffer } | undefined;
+  /** How connections to it speak HTTP/2; as by default when absent. */
+  readonly http2?: Http2Params | undefined;
+  /** Its proxy takes HTTP/1 carried in HTTP/2. */
+  readonly upgrades?: boolean | undefined;
+  /** What requests must name there instead of their own authority: gateways to other clusters go by it. */
+  readonly authority?: string | undefined;
   /** Resolved when first needed: most endpoints serve only one of the two. */
   readonly http: () => HttpSeries;
   readonly tcp: () => TcpSeries;
@@ -44,7 +52,8 @@ export class Endpoint implements ClientOwner, Route {
   readonly key: string;
   readonly target: DialTarget;
   readonly opaque: EndpointOptions["opaque"];
-  readonly pool: Http1Pool;
+  readonly #http1: Http1Pool;
+  #http2: Http2Pool | undefined;
   ready = true;
   /** When it last failed, ms; the first to have failed is the first to be tried again. */
   failedAt = 0;
@@ -65,7 +74,7 @@ export class Endpoint implements ClientOwner, Route {
     this.key = options.key;
     this.target = options.target;
     this.opaque = options.opaque;
-    this.pool = new Http1Pool(shared.pool);
+    this.#http1 = new Http1Pool(shared.pool);
     this.#backoff = shared.backoff && new Backoff(shared.backoff, shared.clock.random);
     this.#estimatedAt = shared.clock.monotonic();
   }
@@ -85,16 +94,41 @@ export class Endpoint implements ClientOwner, Route {
     return endpointLoad(nextEstimate(this.#estimate, now - this.#estimatedAt, 0), this.#pending);
   }
 
-  /** Sends the exchange here: over an unused connection, unless one has just proved dead. */
+  /** Sends the exchange here. */
   serve(exchange: Exchange, route: Route = this, edits?: RequestEdits): void {
+    const upstream = this.open(exchange);
+    if (upstream === undefined) {
+      exchange.refuse("load-shed", `too many requests wait for ${this.key}`);
+      return;
+    }
     this.taken();
-    exchange.send(this.open(exchange), route, edits);
+    const { authority } = this.#options;
+    exchange.send(upstream, route, authority === undefined ? edits : { ...(edits ?? NO_EDITS), authority });
   }
 
-  /** A way to send `exchange` here. */
-  open(exchange: Exchange): Upstream {
-    const idle = exchange.attempts === 0 ? this.pool.take(exchange.startedAt) : undefined;
+  /**
+   * A way to send `exchange` here: a stream, for HTTP/2 and for what can be carried in it; else a connection, an
+   * unused one unless such a one has just proved dead. undefined: too many wait already.
+   */
+  open(exchange: Exchange): Upstream | undefined {
+    const { version, tunnels } = exchange;
+    if (tunnels ? version === 2 && this.#http2?.takesTunnels : version === 2 || this.#options.upgrades)
+      return this.#streams().take(exchange);
+    const idle = exchange.attempts === 0 ? this.#http1.take(exchange.startedAt) : undefined;
     return idle ?? new ClientConnection(this, this.target, this.#shared.dial, this.tcp);
+  }
+
+  #streams(): Http2Pool {
+    this.#http2 ??= new Http2Pool({
+      clock: this.#shared.clock,
+      dial: this.#shared.dial,
+      target: this.target,
+      params: this.#options.http2 ?? DEFAULT_HTTP2_PARAMS,
+      tcp: () => this.tcp,
+      onConnected: () => this.recovered(),
+      onConnectFailed: (error) => this.noteFailure(error),
+    });
+    return this.#http2;
   }
 
   began(): void {
@@ -124,11 +158,11 @@ export class Endpoint implements ClientOwner, Route {
   }
 
   onIdle(client: ClientConnection): void {
-    this.pool.put(client, this.#shared.clock.monotonic());
+    this.#http1.put(client, this.#shared.clock.monotonic());
   }
 
   onGone(client: ClientConnection, error: DialError | undefined): void {
-    this.pool.remove(client);
+    this.#http1.remove(client);
     if (error) this.noteFailure(error);
   }
 
@@ -163,7 +197,8 @@ export class Endpoint implements ClientOwner, Route {
     this.#retired = true;
     this.#shared.clock.clear(this.#probe);
     this.#probe = undefined;
-    this.pool.close();
+    this.#http1.close();
+    this.#http2?.close();
   }
 }
 

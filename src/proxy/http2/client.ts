@@ -1,7 +1,8 @@
 // Requests over one HTTP/2 connection on a socket: whole bodies out, responses in as they come, kept alive by PING.
 import type { Duplex } from "node:stream";
-import type { Clock, Timer } from "../../util/clock.ts";
-import { Http2Connection } from "./connection.ts";
+import type { Clock } from "../../util/clock.ts";
+import { ClientSession } from "./client-session.ts";
+import type { Http2Connection } from "./connection.ts";
 import { ERROR } from "./frame.ts";
 import type { Header } from "./hpack.ts";
 import { Http2Failure, type Http2Stream, type StreamHandler } from "./stream.ts";
@@ -33,43 +34,30 @@ const STREAM_WINDOW = 256 * 1024;
 const CONNECTION_WINDOW = 1024 * 1024;
 
 export class Http2Client {
-  readonly #socket: Duplex;
-  readonly #options: Http2ClientOptions;
+  readonly #session: ClientSession;
   readonly #connection: Http2Connection;
-  #heard: number;
-  #timer: Timer | undefined;
 
   constructor(socket: Duplex, options: Http2ClientOptions) {
-    this.#socket = socket;
-    this.#options = options;
-    const { clock } = options;
-    this.#connection = new Http2Connection(
+    const { clock, keepAliveInterval: interval, keepAliveTimeout: timeout } = options;
+    this.#session = new ClientSession(
+      socket,
       {
-        write: (bytes) => socket.write(bytes),
-        onStream: () => {
-          throw new Error("a client is not sent requests");
-        },
-        onRoom: () => options.onRoom?.(),
-        onEnd: (failure) => this.#ended(failure),
-      },
-      {
-        side: "client",
-        now: clock.monotonic,
+        clock,
+        keepAlive: { interval, timeout, whileIdle: true },
         streamWindow: STREAM_WINDOW,
         connectionWindow: CONNECTION_WINDOW,
-        maxStreams: 0,
+      },
+      {
+        onRoom: () => options.onRoom?.(),
+        onWrite: () => {},
+        onFinished: (failure) => options.onClose(failure),
       },
     );
-    this.#heard = clock.monotonic();
-    socket.on("data", (chunk: Buffer) => {
-      this.#heard = clock.monotonic();
-      this.#connection.receive(chunk);
-    });
-    const lost = (reason: string) => this.#connection.abort(new Http2Failure(reason, ERROR.CONNECT_ERROR));
-    socket.on("error", (error) => lost(error.message));
-    socket.on("end", () => lost("connection ended by the peer"));
-    socket.on("close", () => lost("connection closed by the peer"));
-    this.#listen(options.keepAliveInterval);
+    this.#connection = this.#session.machine;
+    socket.on("data", (chunk: Buffer) => this.#session.receive(chunk));
+    socket.on("error", (error) => this.#session.lose(error.message));
+    socket.on("end", () => this.#session.lose("connection ended by the peer"));
+    socket.on("close", () => this.#session.lose("connection closed by the peer"));
   }
 
   /** Whether a request can be made now. */
@@ -136,33 +124,5 @@ export class Http2Client {
   /** Ends the connection at once. */
   destroy(): void {
     this.#connection.abort(new Http2Failure("connection closed", ERROR.CANCEL));
-  }
-
-  #ended(failure: Http2Failure | undefined): void {
-    const { clock, onClose } = this.#options;
-    clock.clear(this.#timer);
-    // The last words are sent, the peer's are of no interest; and whoever does not take ours is not waited for.
-    this.#socket.end(() => this.#socket.destroy());
-    clock.after(1_000, () => this.#socket.destroy());
-    onClose(failure);
-  }
-
-  /** Looks after `ms` whether the peer was heard of; asks it when it was not. */
-  #listen(ms: number): void {
-    const { clock, keepAliveInterval, keepAliveTimeout } = this.#options;
-    this.#timer = clock.after(ms, () => {
-      const silence = clock.monotonic() - this.#heard;
-      if (silence < keepAliveInterval) {
-        this.#listen(keepAliveInterval - silence);
-        return;
-      }
-      const asked = clock.monotonic();
-      this.#connection.ping();
-      this.#timer = clock.after(keepAliveTimeout, () => {
-        if (this.#heard < asked)
-          this.#connection.abort(new Http2Failure("no answer to PING", ERROR.CONNECT_ERROR));
-        else this.#listen(keepAliveInterval);
-      });
-    });
   }
 }

@@ -6,7 +6,7 @@ import type { Header } from "./hpack.ts";
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const BAD_VALUE = /[\0\r\n]|^[ \t]|[ \t]$/;
 /** They speak of one HTTP/1 connection and have no meaning here (§8.2.2). */
-const CONNECTION_SPECIFIC = new Set([
+export const CONNECTION_SPECIFIC = new Set([
   "connection",
   "keep-alive",
   "proxy-connection",

@@ -1,10 +1,13 @@
 // Turns what discovery says of endpoints into endpoints that can be dialled and counted.
 
 import { addressText } from "../../api/address.ts";
+import { durationMs } from "../../api/time.ts";
 import { encodeTransportHeader, TRANSPORT_PROTOCOL } from "../../api/transport-header.ts";
 import type { Labels } from "../../metrics/registry.ts";
 import { Balancer } from "../balance/balancer.ts";
 import { Endpoint, type Shared } from "../balance/endpoint.ts";
+import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connection.ts";
+import { DEFAULT_WINDOW, MAX_WINDOW } from "../http2/frame.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
 import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
 import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
@@ -52,6 +55,9 @@ function signature(address: WeightedAddr, set: EndpointSet): string {
     tlsIdentity?.uriLikeIdentity?.uri,
     tlsIdentity?.serverName?.name,
     protocolHint?.opaqueTransport?.inboundPort,
+    protocolHint?.h2 !== undefined,
+    address.http2,
+    address.authorityOverride?.authorityOverride,
     metricLabels,
     set.metricLabels,
   ]);
@@ -89,10 +95,32 @@ function createEndpoint(
             preface: encodeTransportHeader({ port }),
           }
         : undefined,
+    http2: http2Params(address),
+    // An endpoint in this very pod is the application itself.
+    upgrades: identity !== undefined && address.protocolHint?.h2 !== undefined,
+    authority: address.authorityOverride?.authorityOverride || undefined,
     http: () => new HttpSeries(families, labels),
     tcp: () => new TcpSeries(families, { ...labels, peer: "dst" }),
     onReadyChange,
   });
+}
+
+/** The control plane's word on how to speak HTTP/2 with an endpoint, and our own where it has none. */
+function http2Params({ http2 }: WeightedAddr): Http2Params {
+  const { keepAlive, streamWindow, connectionWindow } = DEFAULT_HTTP2_PARAMS;
+  if (!http2) return DEFAULT_HTTP2_PARAMS;
+  const { flowControl, keepAlive: told } = http2;
+  const window = (value: number | undefined, fallback: number) =>
+    value ? Math.min(Math.max(value, DEFAULT_WINDOW), MAX_WINDOW) : fallback;
+  return {
+    keepAlive: {
+      interval: told?.interval ? durationMs(told.interval) : keepAlive.interval,
+      timeout: told?.timeout ? durationMs(told.timeout) : keepAlive.timeout,
+      whileIdle: told?.whileIdle ?? keepAlive.whileIdle,
+    },
+    streamWindow: window(flowControl?.initialStreamWindowSize, streamWindow),
+    connectionWindow: window(flowControl?.initialConnectionWindowSize, connectionWindow),
+  };
 }
 
 function identityOf({ tlsIdentity }: WeightedAddr): string | undefined {
