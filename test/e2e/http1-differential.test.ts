@@ -20,9 +20,9 @@ import { until } from "../support/until.ts";
 
 const test = suite("HTTP/1 read as others read it");
 
-/** Mutations of known inputs, beside the inputs themselves; the seed is told when something is found. */
+/** Mutations of known inputs, beside the inputs themselves; another seed finds others. */
 const MUTATIONS = Number(process.env["DIFFERENTIAL_MUTATIONS"] ?? 1_500);
-const SEED = Number(process.env["DIFFERENTIAL_SEED"] ?? Date.now() % 1_000_000);
+const SEED = Number(process.env["DIFFERENTIAL_SEED"] ?? 1);
 const CONCURRENCY = 64;
 /** An input is done when nothing was answered for so long, ms. */
 const QUIET = 150;
