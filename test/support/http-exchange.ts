@@ -164,7 +164,7 @@ export class FakeExchange implements Exchange, UpstreamHandler {
   onResponse(_upstream: Upstream, head: ResponseHead): void {
     this.response = head;
     const now = performance.now();
-    this.route?.measured(now - this.startedAt, now);
+    this.route?.measured(now - this.startedAt, now, head.status, head);
   }
 
   onTunnel(_upstream: Upstream, head: ResponseHead): void {

@@ -108,13 +108,18 @@ export interface Exchange {
 export interface Route {
   /** The request goes out. */
   began(exchange: Exchange): void;
-  /** First byte of the response came. @param rtt ms */
-  measured(rtt: number, now: number): void;
+  /**
+   * First byte of the response came.
+   * @param rtt ms
+   * @param head given at least when the status tells of overload or failure (429, 5xx), and for gRPC
+   */
+  measured(rtt: number, now: number, status: number, head: ResponseHead | undefined): void;
   /**
    * The exchange has left the upstream. Called once for each `send`.
    * @param outcome how the response ended; undefined when it never began
+   * @param broken why it died on the upstream's side; undefined when it did not, or was never sent
    */
-  release(upstream: Upstream, outcome: Outcome | undefined, now: number): void;
+  release(upstream: Upstream, outcome: Outcome | undefined, now: number, broken?: PassportKey): void;
 }
 
 /** How a response ended. */

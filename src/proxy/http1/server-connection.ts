@@ -386,7 +386,7 @@ export class ServerConnection implements Exchange, RawHandler {
   }
 
   /** The exchange is through with its upstream, which has served it to its end (`complete`) or is given up. */
-  #leaveUpstream(complete: boolean): void {
+  #leaveUpstream(complete: boolean, broken?: PassportKey): void {
     const upstream = this.#upstream;
     if (!upstream) return;
     this.#upstream = undefined;
@@ -399,6 +399,7 @@ export class ServerConnection implements Exchange, RawHandler {
         ? { status: this.#status, grpcStatus: this.#grpcStatus, complete, latency: now - this.startedAt }
         : undefined,
       now,
+      broken,
     );
   }
 
@@ -566,14 +567,17 @@ export class ServerConnection implements Exchange, RawHandler {
     this.#responseStarted = true;
     this.#status = status;
     const now = this.#clock.monotonic();
-    this.#route!.measured(now - this.startedAt, now);
+    this.#route!.measured(now - this.startedAt, now, status, head);
     if (this.record && head) this.record.response(this, head);
     if (this.#service.draining || !this.requestDone) this.#closeAfter = true;
   }
 
   onRawResponse(client: ClientConnection, buf: Buffer, end: number): void {
     const { head } = client;
-    this.#responseBegins(this.record && client.view(buf), head.status);
+    const { status } = head;
+    // Most responses are never looked into.
+    const looked = this.record !== undefined || status === 429 || status >= 500;
+    this.#responseBegins(looked ? client.view(buf) : undefined, status);
     if (client.untilClose || (this.#isHttp10 && !head.keepAlive)) this.#closeAfter = true;
     this.responseBytes += end - head.end;
     // A proxy states its own version (RFC 9110 §6.2); what an older server framed is framed for 1.1 as well.
@@ -669,7 +673,7 @@ export class ServerConnection implements Exchange, RawHandler {
     const tunnel = this.#state === TUNNEL;
     const started = this.#responseStarted;
     // Of a tunnel both ends were said: an orderly end. Otherwise the client must not take the break for one.
-    this.#leaveUpstream(tunnel && errno === undefined);
+    this.#leaveUpstream(tunnel && errno === undefined, tunnel ? undefined : key);
     if (tunnel) {
       if (errno === undefined) this.socket.destroySoon();
       else abort(this.socket);

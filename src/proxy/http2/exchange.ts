@@ -141,7 +141,7 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
   }
 
   /** The exchange is through with its upstream, which has served it to its end (`complete`) or is given up. */
-  #leaveUpstream(complete: boolean): void {
+  #leaveUpstream(complete: boolean, broken?: PassportKey): void {
     const upstream = this.#upstream;
     if (!upstream) return;
     this.#upstream = undefined;
@@ -154,6 +154,7 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
         ? { status: this.#status, grpcStatus: this.#grpcStatus, complete, latency: now - this.startedAt }
         : undefined,
       now,
+      broken,
     );
   }
 
@@ -294,7 +295,7 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     this.#held = undefined;
     this.#status = status;
     const now = this.#connection.clock.monotonic();
-    this.#route!.measured(now - this.startedAt, now);
+    this.#route!.measured(now - this.startedAt, now, status, head);
     this.record?.response(this, head);
   }
 
@@ -349,7 +350,7 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     resetCode?: number,
   ): void {
     const orderly = this.#tunnel && errno === undefined;
-    this.#leaveUpstream(orderly);
+    this.#leaveUpstream(orderly, this.#tunnel ? undefined : key);
     if (this.#answered) return;
     if (!this.#responseStarted && this.#mayRepeat(upstream, key, unprocessed)) {
       this.#connection.service.dispatch(this);
