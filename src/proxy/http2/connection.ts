@@ -2,9 +2,9 @@
 // timer and knows no policy: bytes come in by `receive` and go out by `write`; what a message means is its handler's.
 //
 //   bytes → FrameReader → frame → stream state, windows → HPACK → handler
-//   sendHeaders, sendData → queue → windows → frame → write
+//   sendHeaders, sendData → queue → windows → frame → Output → write
 import { Budget } from "./budget.ts";
-import { readRequest, readResponse, readTrailers } from "./fields.ts";
+import { message, readRequest, readResponse, readTrailers } from "./fields.ts";
 import {
   CLIENT_PREFACE,
   ConnectionError,
@@ -12,25 +12,28 @@ import {
   ERROR,
   FLAG,
   FrameReader,
-  frameHead,
-  frameOf,
-  headerFrames,
+  HEAD,
   MAX_FRAME,
   MAX_WINDOW,
-  number32,
+  MIN_FRAME,
+  OUR_FRAME,
+  readUInt32,
   SETTING,
-  settingsFrame,
   TYPE,
-  unpadded,
+  writeHead,
+  writeUInt32,
 } from "./frame.ts";
 import {
+  encodedBound,
   type Header,
   HeaderListTooLarge,
   HPACK_LIMITS,
   HpackDecoder,
   HpackEncoder,
   HpackError,
+  listSize,
 } from "./hpack.ts";
+import { Output } from "./output.ts";
 import { Http2Failure, Http2Stream, type StreamHandler } from "./stream.ts";
 
 /** A rule broken on one stream, which ends by it; the connection goes on. */
@@ -45,10 +48,22 @@ class Violation extends Error {
 }
 
 export interface ConnectionHandler {
-  /** Bytes for the peer, once per batch. */
+  /** Bytes for the peer: once per batch, or, with `onOutput`, once per `flush`; more often when there are many. */
   write(bytes: Buffer): void;
+  /**
+   * There is something to send, which waits for `flush`: whoever implements this gathers what several batches send.
+   * It comes once until then.
+   */
+  onOutput?(): void;
+  /** What was written waits at the socket: the peer does not read as fast as it makes us answer. */
+  congested?(): boolean;
   /** A peer began a stream; servers only. */
   onStream(stream: Http2Stream): StreamHandler;
+  /**
+   * A request's headers are above the limits, so `onStream` never heard of it; servers only. It may be answered by
+   * `sendHeaders` with the end; the stream is reset then, or when it was not.
+   */
+  onOversized?(stream: Http2Stream, reason: string): void;
   /** Room for further streams may have changed: the peer's settings came, a stream has ended, or no more are taken. */
   onRoom?(): void;
   /** The connection is over and the socket to be closed. Comes once; undefined when all ended in order. */
@@ -57,7 +72,7 @@ export interface ConnectionHandler {
 
 export interface ConnectionOptions {
   readonly side: "client" | "server";
-  /** Monotonic time, ms: floods are counted by the second. */
+  /** Monotonic time, ms: floods are counted by the second, and stalls are dated. */
   readonly now: () => number;
   /** What a peer may send on one stream before it is consumed, bytes, at least 65,535. */
   readonly streamWindow: number;
@@ -65,19 +80,40 @@ export interface ConnectionOptions {
   readonly connectionWindow: number;
   /** Streams that a client may have open at the same time. */
   readonly maxStreams: number;
+  /** Clients may CONNECT with `:protocol` (RFC 8441); servers only. */
+  readonly extendedConnect?: boolean;
 }
 
 /** A header block in pieces is given up above this, bytes, or in more pieces than this: the CONTINUATION flood. */
 const MAX_BLOCK = 64 * 1024;
 const MAX_PIECES = 64;
-/** Frames of a kind that cost us and not the sender, per second; beyond it the connection ends. */
-const MAX_ANSWERS = 200;
+/** Settings in one frame; there are nine known ones. */
+const MAX_SETTINGS = 128;
+/** SETTINGS frames per second: each may touch all streams. */
+const MAX_SETTINGS_FRAMES = 200;
+/** PINGs per second: probes of bandwidth send one a round trip (gRPC). And those of a peer that does not read. */
+const MAX_PINGS = 5_000;
+const MAX_UNREAD = 200;
+/** Requests per second that were begun and dropped at once, by the client or by an error that it provoked. */
 const MAX_RESETS = 200;
-const MAX_EMPTY = 1_000;
+/** A client that waited for so long had a reason to drop its request, ms. */
+const PATIENCE = 100;
+/** Frames without effect per second. */
+const MAX_IDLE = 10_000;
+/** Grants of hardly any room, per second, to a stream that waits for room; and what counts as such, bytes. */
+const MAX_DRIBBLES = 1_000;
+const DRIBBLE = 128;
 /** Streams whose late frames are forgiven because we reset them. */
 const MAX_FORGIVEN = 1_024;
-/** Output is handed over in pieces of at most this while a batch grows, bytes. */
-const BATCH = 128 * 1024;
+/** A stream that was let send as much as this has not stalled, bytes. */
+const PROGRESS = 16 * 1024;
+/** Bodies are written in runs of so many bytes, that several frames go out as one. */
+const RUN = 64 * 1024;
+/** Up to this size a loop is quicker than a call, bytes. */
+const SHORT = 48;
+/** Content of the PING whose answer shows that the client has seen our first GOAWAY. */
+const FAREWELL = Buffer.from("farewell", "latin1");
+const NOTHING = Buffer.alloc(0);
 
 export class Http2Connection {
   readonly #handler: ConnectionHandler;
@@ -85,17 +121,25 @@ export class Http2Connection {
   readonly #server: boolean;
   readonly #encoder = new HpackEncoder();
   readonly #decoder = new HpackDecoder();
-  readonly #reader: FrameReader;
+  readonly #reader = new FrameReader();
+  readonly #output: Output;
   readonly #streams = new Map<number, Http2Stream>();
   /** Streams with something to send that wait for the connection's window, in turn. */
   readonly #starved = new Set<Http2Stream>();
   readonly #forgiven = new Set<number>();
-  readonly #answers = new Budget(MAX_ANSWERS);
+  readonly #settingsFrames = new Budget(MAX_SETTINGS_FRAMES);
+  readonly #pings = new Budget(MAX_PINGS);
   readonly #resets = new Budget(MAX_RESETS);
-  readonly #empty = new Budget(MAX_EMPTY);
+  readonly #idle = new Budget(MAX_IDLE);
+  readonly #dribbles = new Budget(MAX_DRIBBLES);
   /** What is left of the client's preface to be seen. */
   #preface: number;
   #settled = false;
+  /** Our SETTINGS are not acknowledged; the peer owes us this, or the rest of a header block, since so long. */
+  #unacknowledged = true;
+  #owedSince: number;
+  /** When the bytes came that are being read. */
+  #time: number;
   #nextId: number;
   #lastPeerId = 0;
   #sendWindow = DEFAULT_WINDOW;
@@ -104,11 +148,20 @@ export class Http2Connection {
   #peerStreamWindow = DEFAULT_WINDOW;
   /** Until its SETTINGS are here; they mean no bound when they name none (§6.5.2). */
   #peerMaxStreams = 100;
+  #peerListSize = Number.POSITIVE_INFINITY;
   #peerExtendedConnect = false;
+  /** Payload of the frames that we send, at most. */
+  #frameSize = MIN_FRAME;
   #block: { stream: number; end: boolean; parts: Buffer[]; size: number } | undefined;
-  #out: Buffer[] = [];
-  #outSize = 0;
+  /** The stream of the DATA frame that is being read, undefined when its bytes are of no interest. */
+  #body: Http2Stream | undefined;
+  /** Bytes that wait in all streams. */
+  #queued = 0;
+  /** PINGs answered while the peer did not read. */
+  #unread = 0;
   #batching = 0;
+  #announced = false;
+  #warned = false;
   #leaving = false;
   #ended = false;
 
@@ -119,19 +172,34 @@ export class Http2Connection {
     this.#nextId = this.#server ? 2 : 1;
     this.#preface = this.#server ? CLIENT_PREFACE.length : 0;
     this.#receiveWindow = options.connectionWindow;
-    this.#reader = new FrameReader((type, flags, id, payload) => this.#frame(type, flags, id, payload));
-    this.batch(() => {
-      if (!this.#server) this.#emit(CLIENT_PREFACE);
-      this.#emit(
-        settingsFrame([
-          this.#server ? [SETTING.MAX_CONCURRENT_STREAMS, options.maxStreams] : [SETTING.ENABLE_PUSH, 0],
-          [SETTING.INITIAL_WINDOW_SIZE, options.streamWindow],
-          [SETTING.MAX_HEADER_LIST_SIZE, HPACK_LIMITS.listSize],
-        ]),
-      );
-      if (options.connectionWindow > DEFAULT_WINDOW)
-        this.#emit(windowUpdate(0, options.connectionWindow - DEFAULT_WINDOW));
-    });
+    this.#time = options.now();
+    this.#owedSince = this.#time;
+    this.#output = new Output((bytes) => handler.write(bytes));
+    this.batch(() => this.#introduce());
+  }
+
+  #introduce(): void {
+    const { maxStreams, streamWindow, connectionWindow, extendedConnect } = this.#options;
+    const output = this.#output;
+    if (!this.#server) {
+      output.reserve(CLIENT_PREFACE.length);
+      CLIENT_PREFACE.copy(output.bytes, output.at);
+      output.at += CLIENT_PREFACE.length;
+    }
+    const settings: [id: number, value: number][] = [
+      this.#server ? [SETTING.MAX_CONCURRENT_STREAMS, maxStreams] : [SETTING.ENABLE_PUSH, 0],
+      [SETTING.INITIAL_WINDOW_SIZE, streamWindow],
+      [SETTING.MAX_FRAME_SIZE, OUR_FRAME],
+      [SETTING.MAX_HEADER_LIST_SIZE, HPACK_LIMITS.listSize],
+    ];
+    if (this.#server && extendedConnect) settings.push([SETTING.ENABLE_CONNECT_PROTOCOL, 1]);
+    let at = this.#emit(TYPE.SETTINGS, 0, 0, settings.length * 6);
+    for (const [id, value] of settings) {
+      output.bytes.writeUInt16BE(id, at);
+      output.bytes.writeUInt32BE(value, at + 2);
+      at += 6;
+    }
+    if (connectionWindow > DEFAULT_WINDOW) this.#grant(0, connectionWindow - DEFAULT_WINDOW);
   }
 
   /** Whether a stream can be opened now; clients only. */
@@ -173,39 +241,75 @@ export class Http2Connection {
     return this.#ended;
   }
 
+  /** Bytes of bodies that wait for the peer to give room, and of frames that have not been written. */
+  get bufferedBytes(): number {
+    return this.#queued + this.#output.size;
+  }
+
+  /**
+   * Since when the peer owes us something, ms, monotonic: its SETTINGS or the acknowledgment of ours, the rest of a
+   * header block, or room for a body (`Http2Stream.stalledSince`). Infinity when it owes nothing.
+   */
+  get stalledSince(): number {
+    let since = this.#owedSince;
+    for (const stream of this.#streams.values()) since = Math.min(since, stream.stalledSince);
+    return since;
+  }
+
+  /** Whether the peer is willing to take headers of this size (its MAX_HEADER_LIST_SIZE, which is but advice). */
+  fits(headers: readonly Header[]): boolean {
+    return this.#peerListSize === Number.POSITIVE_INFINITY || listSize(headers) <= this.#peerListSize;
+  }
+
   /** Runs `fn` and hands over what it sends as one write. */
   batch(fn: () => void): void {
     this.#batching += 1;
     try {
       fn();
     } finally {
-      this.#batching -= 1;
-      this.#flush();
+      this.#leave();
     }
   }
 
-  /** Takes bytes of the peer. Never throws for them: a violation ends the connection by `onEnd`. */
-  receive(chunk: Buffer): void {
-    if (this.#ended) return;
-    this.batch(() => {
-      try {
-        const rest = this.#preface > 0 ? this.#checkPreface(chunk) : chunk;
-        if (rest.length > 0) this.#reader.push(rest);
-      } catch (error) {
-        if (error instanceof ConnectionError) this.#fail(error.code, error.message);
-        else if (error instanceof HpackError) this.#fail(ERROR.COMPRESSION_ERROR, error.message);
-        else throw error;
-      }
-    });
+  /** Writes what there is; for handlers with `onOutput`. */
+  flush(): void {
+    this.#announced = false;
+    this.#output.flush();
   }
 
-  /** Begins a stream with a request; only while `available`. */
+  /** Takes bytes of the peer, which are not kept. Never throws for them: a violation ends the connection by `onEnd`. */
+  receive(chunk: Buffer): void {
+    if (this.#ended) return;
+    this.#time = this.#options.now();
+    this.#batching += 1;
+    try {
+      this.#read(this.#preface > 0 ? this.#checkPreface(chunk) : chunk);
+    } catch (error) {
+      if (error instanceof ConnectionError) this.#fail(error.code, error.message);
+      else if (error instanceof HpackError) this.#fail(ERROR.COMPRESSION_ERROR, error.message);
+      else throw error;
+    } finally {
+      this.#leave();
+    }
+  }
+
+  /** Begins a stream with a request; only while `available`, and with `:protocol` only while `extendedConnect`. */
   open(headers: readonly Header[], end: boolean, handler: StreamHandler): Http2Stream {
     if (!this.available) throw new Error("no stream can be opened on this connection");
-    const stream = new Http2Stream(this.#nextId, this.#peerStreamWindow, this.#options.streamWindow);
+    const stream = new Http2Stream(
+      this.#nextId,
+      this.#peerStreamWindow,
+      this.#options.streamWindow,
+      Number.NEGATIVE_INFINITY,
+    );
     stream.handler = handler;
-    const method = headers.find(([name]) => name === ":method")?.[1];
-    stream.unmeasured = method === "HEAD" || method === "CONNECT";
+    for (let i = 0; i < headers.length; i += 1) {
+      const [name, value] = headers[i]!;
+      if (name !== ":method") continue;
+      stream.isHead = value === "HEAD";
+      stream.isConnect = value === "CONNECT";
+      break;
+    }
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);
     this.sendHeaders(stream, headers, end);
@@ -220,25 +324,38 @@ export class Http2Connection {
       stream.after = headers;
       return;
     }
-    this.batch(() => {
-      for (const frame of headerFrames(stream.id, this.#encoder.encode(headers), end)) this.#emit(frame);
-      if (end) this.#endLocal(stream);
-    });
+    this.#batching += 1;
+    stream.answered = true;
+    this.#emitHeaders(stream.id, headers, end);
+    if (end) this.#endLocal(stream);
+    this.#leave();
   }
 
   /**
-   * Queues body bytes, which are sent as the windows allow. The chunk must not change afterwards.
+   * Sends body bytes as the windows allow, and queues the rest. The chunk is the caller's again when this returns:
+   * what has to wait is copied.
    * @returns whether all is sent; if not, `onDrain` tells when it is
    */
   sendData(stream: Http2Stream, chunk: Buffer, end: boolean): boolean {
     if (stream.closed || stream.localEnded || stream.after !== "more") return true;
-    if (chunk.length > 0) {
-      stream.queue.push(chunk);
-      stream.queued += chunk.length;
-    }
+    this.#batching += 1;
     if (end) stream.after = "end";
-    this.batch(() => this.#pump(stream, Number.POSITIVE_INFINITY));
+    const size = chunk.length;
+    if (stream.queued === 0 && size <= Math.min(stream.sendWindow, this.#sendWindow, this.#frameSize)) {
+      if (size > 0 || end) {
+        const at = this.#emit(TYPE.DATA, end ? FLAG.END_STREAM : 0, stream.id, size);
+        copy(chunk, 0, size, this.#output.bytes, at);
+        stream.sendWindow -= size;
+        this.#sendWindow -= size;
+        if (end) this.#endLocal(stream);
+      }
+    } else {
+      this.#enqueue(stream, chunk);
+      this.#pump(stream, Number.POSITIVE_INFINITY);
+      if (size > 0 && stream.queued > 0) keep(stream);
+    }
     stream.waiting = stream.queued > 0;
+    this.#leave();
     return !stream.waiting;
   }
 
@@ -246,38 +363,72 @@ export class Http2Connection {
   consume(stream: Http2Stream, bytes: number): void {
     if (stream.closed || bytes === 0) return;
     stream.held -= bytes;
-    this.batch(() => {
-      this.#credit(bytes);
-      stream.consumed += bytes;
-      if (stream.remoteEnded || stream.consumed < this.#options.streamWindow / 2) return;
-      this.#emit(windowUpdate(stream.id, stream.consumed));
+    stream.consumed += bytes;
+    this.#batching += 1;
+    this.#credit(bytes);
+    if (!stream.remoteEnded && stream.consumed >= this.#options.streamWindow / 2) {
+      this.#grant(stream.id, stream.consumed);
       stream.receiveWindow += stream.consumed;
       stream.consumed = 0;
-    });
+    }
+    this.#leave();
   }
 
-  /** Ends a stream from our side before its time. */
+  /**
+   * Ends a stream from our side before its time. With NO_ERROR, on a stream whose own message has been given to its
+   * end, the peer is asked to stop sending once that message is all sent (§8.1): an early answer.
+   */
   reset(stream: Http2Stream, code: number, reason = "reset"): void {
     if (stream.closed) return;
-    this.batch(() => {
-      this.#forgive(stream.id);
-      this.#emit(frameOf(TYPE.RST_STREAM, 0, stream.id, number32(code)));
-      this.#close(stream, new Http2Failure(reason, code));
-    });
+    if (code === ERROR.NO_ERROR && !stream.localEnded && stream.after !== "more") {
+      stream.unwanted = true;
+      return;
+    }
+    this.#batching += 1;
+    this.#emitReset(stream.id, code);
+    this.#close(stream, new Http2Failure(reason, code));
+    this.#leave();
   }
 
   /** Asks for a sign of life; any bytes that come are one. */
   ping(): void {
-    if (!this.#ended) this.batch(() => this.#emit(frameOf(TYPE.PING, 0, 0, Buffer.alloc(8))));
+    this.#ping(NOTHING);
   }
 
-  /** Takes no new streams and ends once those that are open have ended. */
+  /**
+   * Takes no new streams and ends once those that are open have ended. A server first says that it is going to, and
+   * goes on taking those that are under way until the client has seen it (§6.8); called again, it waits no longer.
+   */
   goAway(): void {
     if (this.#ended || this.#leaving) return;
-    this.batch(() => {
+    this.#batching += 1;
+    if (this.#server && !this.#warned) {
+      this.#warned = true;
+      this.#emitGoAway(MAX_WINDOW, ERROR.NO_ERROR, "");
+      this.#ping(FAREWELL);
+    } else {
       this.#leaving = true;
-      this.#emitGoAway(ERROR.NO_ERROR, "");
+      this.#emitGoAway(this.#lastPeerId, ERROR.NO_ERROR, "");
       this.#endIfIdle();
+    }
+    this.#leave();
+  }
+
+  /**
+   * Gives up what the peer has owed us since before `limit` (ms, monotonic; see `stalledSince`): the streams that
+   * wait for room, or the connection.
+   */
+  dropStalled(limit: number): void {
+    if (this.#ended) return;
+    this.batch(() => {
+      if (this.#owedSince < limit) {
+        const code = this.#settled && this.#unacknowledged ? ERROR.SETTINGS_TIMEOUT : ERROR.ENHANCE_YOUR_CALM;
+        this.#fail(code, "the peer is too slow");
+        return;
+      }
+      for (const stream of [...this.#streams.values()]) {
+        if (stream.stalledSince < limit) this.reset(stream, ERROR.CANCEL, "the peer is too slow");
+      }
     });
   }
 
@@ -297,8 +448,32 @@ export class Http2Connection {
     return chunk.subarray(size);
   }
 
-  #frame(type: number, flags: number, id: number, payload: Buffer): void {
-    if (this.#ended) return;
+  #read(bytes: Buffer): void {
+    const reader = this.#reader;
+    let moved = false;
+    reader.push(bytes);
+    while (!this.#ended && reader.next()) {
+      try {
+        this.#frame(reader);
+        moved ||= this.#block === undefined;
+      } catch (error) {
+        if (!(error instanceof Violation)) throw error;
+        // Making us reset is as cheap for a client as resetting by itself.
+        if (this.#server) this.#resets.spend(this.#time, "broken streams");
+        this.reset(error.stream, error.code, error.message);
+      }
+    }
+    if (this.#settled && !this.#unacknowledged) this.#date(moved);
+  }
+
+  /** Dates what has begun and not ended. @param moved something else has ended meanwhile */
+  #date(moved: boolean): void {
+    if (this.#block === undefined && !this.#reader.waiting) this.#owedSince = Number.POSITIVE_INFINITY;
+    else if (moved || this.#owedSince === Number.POSITIVE_INFINITY) this.#owedSince = this.#time;
+  }
+
+  #frame(reader: FrameReader): void {
+    const { type, flags, stream: id } = reader;
     if (this.#block && (type !== TYPE.CONTINUATION || id !== this.#block.stream))
       throw new ConnectionError(ERROR.PROTOCOL_ERROR, "a header block was interrupted");
     if (!this.#settled) {
@@ -307,34 +482,39 @@ export class Http2Connection {
       this.#settled = true;
       this.#peerMaxStreams = Number.POSITIVE_INFINITY;
     }
-    try {
-      this.#dispatch(type, flags, id, payload);
-    } catch (error) {
-      if (!(error instanceof Violation)) throw error;
-      this.reset(error.stream, error.code, error.message);
-      // Making us reset is as cheap for a client as resetting by itself.
-      if (this.#server) this.#resets.spend(this.#options.now(), "broken streams");
-    }
-  }
-
-  #dispatch(type: number, flags: number, id: number, payload: Buffer): void {
-    if (type === TYPE.DATA) this.#data(flags, id, payload);
-    else if (type === TYPE.HEADERS) this.#headers(flags, id, payload);
-    else if (type === TYPE.WINDOW_UPDATE) this.#windowUpdate(id, payload);
-    else if (type === TYPE.CONTINUATION) this.#continuation(flags, payload);
-    else if (type === TYPE.RST_STREAM) this.#peerReset(id, payload);
-    else if (type === TYPE.SETTINGS) this.#settings(flags, id, payload);
-    else if (type === TYPE.PING) this.#peerPing(flags, id, payload);
-    else if (type === TYPE.GOAWAY) this.#peerGoAway(id, payload);
-    else if (type === TYPE.PUSH_PROMISE)
-      throw new ConnectionError(ERROR.PROTOCOL_ERROR, "push although it is off");
-    else {
-      if (type === TYPE.PRIORITY && id === 0)
-        throw new ConnectionError(ERROR.PROTOCOL_ERROR, "PRIORITY of no stream");
-      if (type === TYPE.PRIORITY && payload.length !== 5)
-        throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "PRIORITY of a wrong size");
-      // Priorities and what we do not know are ignored (§5.5).
-      this.#empty.spend(this.#options.now(), "frames without effect");
+    switch (type) {
+      case TYPE.DATA:
+        this.#data(reader);
+        break;
+      case TYPE.HEADERS:
+        this.#headers(reader);
+        break;
+      case TYPE.CONTINUATION:
+        this.#continuation(reader);
+        break;
+      case TYPE.WINDOW_UPDATE:
+        this.#windowUpdate(reader);
+        break;
+      case TYPE.RST_STREAM:
+        this.#peerReset(reader);
+        break;
+      case TYPE.SETTINGS:
+        this.#settings(reader);
+        break;
+      case TYPE.PING:
+        this.#peerPing(reader);
+        break;
+      case TYPE.GOAWAY:
+        this.#peerGoAway(reader);
+        break;
+      case TYPE.PRIORITY:
+        this.#priority(reader);
+        break;
+      case TYPE.PUSH_PROMISE:
+        throw new ConnectionError(ERROR.PROTOCOL_ERROR, "push although it is off");
+      default:
+        // What we do not know is ignored (§5.5), PRIORITY_UPDATE (RFC 9218) included.
+        this.#idle.spend(this.#time, "frames without effect");
     }
   }
 
@@ -343,7 +523,7 @@ export class Http2Connection {
     const stream = this.#streams.get(id);
     if (stream) return stream;
     const ours = id % 2 === (this.#server ? 0 : 1);
-    if (id === 0 || id > MAX_WINDOW || (ours ? id >= this.#nextId : id > this.#lastPeerId))
+    if (id === 0 || (ours ? id >= this.#nextId : id > this.#lastPeerId))
       throw new ConnectionError(ERROR.PROTOCOL_ERROR, `frame for stream ${id}, which never was`);
     return undefined;
   }
@@ -354,128 +534,172 @@ export class Http2Connection {
       throw new ConnectionError(ERROR.STREAM_CLOSED, `frame for stream ${id}, which has ended`);
   }
 
-  #data(flags: number, id: number, payload: Buffer): void {
+  #data(reader: FrameReader): void {
+    const { flags, from, to, last } = reader;
+    const ends = (flags & FLAG.END_STREAM) !== 0;
+    if (reader.first) {
+      this.#body = undefined;
+      this.#body = this.#bodyOf(reader, ends);
+    }
+    const stream = this.#body;
+    if (stream === undefined || stream.closed) return;
+    const size = to - from;
+    const end = ends && last;
+    if (stream.expected !== undefined) {
+      stream.expected -= size;
+      if (stream.expected < 0 || (end && stream.expected > 0))
+        throw new Violation(stream, ERROR.PROTOCOL_ERROR, "body and content-length differ");
+    }
+    if (end) stream.remoteEnded = true;
+    if (size > 0) stream.handler.onData(reader.data.subarray(from, to), end);
+    else if (end) stream.handler.onData(NOTHING, true);
+    if (end) this.#endRemote(stream);
+  }
+
+  /** Whose body a DATA frame is; undefined for one that we reset. */
+  #bodyOf(reader: FrameReader, ends: boolean): Http2Stream | undefined {
+    const { stream: id, length, padding } = reader;
     const stream = this.#find(id);
-    this.#receiveWindow -= payload.length;
+    this.#receiveWindow -= length;
     if (this.#receiveWindow < 0)
       throw new ConnectionError(ERROR.FLOW_CONTROL_ERROR, "more data than the connection has room for");
-    const end = (flags & FLAG.END_STREAM) !== 0;
-    if (payload.length === 0 && !end) this.#empty.spend(this.#options.now(), "empty DATA frames");
-    const body = unpadded(flags, payload);
+    if (length === padding && !ends) this.#idle.spend(this.#time, "empty DATA frames");
     if (!stream) {
-      this.#credit(payload.length);
+      this.#credit(length);
       this.#late(id);
-      return;
+      return undefined;
     }
-    stream.receiveWindow -= payload.length;
-    stream.held += payload.length;
+    stream.receiveWindow -= length;
+    stream.held += length;
     if (stream.receiveWindow < 0)
       throw new Violation(stream, ERROR.FLOW_CONTROL_ERROR, "more data than there is room for");
     if (stream.remoteEnded) throw new Violation(stream, ERROR.STREAM_CLOSED, "data after the end");
     if (!stream.headed) throw new Violation(stream, ERROR.PROTOCOL_ERROR, "data before headers");
-    if (stream.expected !== undefined) {
-      stream.expected -= body.length;
-      if (stream.expected < 0 || (end && stream.expected > 0))
-        throw new Violation(stream, ERROR.PROTOCOL_ERROR, "body and content-length differ");
-    }
-    if (body.length < payload.length) this.consume(stream, payload.length - body.length);
-    if (end) stream.remoteEnded = true;
-    if (body.length > 0 || end) stream.handler.onData(body, end);
-    if (end) this.#endRemote(stream);
+    if (padding > 0) this.consume(stream, padding);
+    return stream;
   }
 
-  #headers(flags: number, id: number, payload: Buffer): void {
+  #headers(reader: FrameReader): void {
+    const { flags, stream: id, data } = reader;
     const theirs = id % 2 === (this.#server ? 1 : 0);
     if (!(this.#server && theirs && id > this.#lastPeerId)) this.#find(id);
-    let block = unpadded(flags, payload);
-    if (flags & FLAG.PRIORITY) {
-      if (block.length < 5)
-        throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "HEADERS too short for its priority");
-      block = block.subarray(5);
+    let { from, to } = reader;
+    if (flags & FLAG.PADDED) {
+      to -= data[from] ?? 0;
+      from += 1;
+      if (to < from) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "padding longer than the frame");
     }
-    this.#block = { stream: id, end: (flags & FLAG.END_STREAM) !== 0, parts: [], size: 0 };
-    this.#continuation(flags, block);
+    if (flags & FLAG.PRIORITY) {
+      if (to - from < 5)
+        throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "HEADERS too short for its priority");
+      this.#checkDependency(data, from, id);
+      from += 5;
+    }
+    const end = (flags & FLAG.END_STREAM) !== 0;
+    if (flags & FLAG.END_HEADERS) this.#message(id, data, from, to, end);
+    // The received bytes are not ours to keep.
+    else this.#block = { stream: id, end, parts: [Buffer.from(data.subarray(from, to))], size: to - from };
   }
 
-  #continuation(flags: number, part: Buffer): void {
+  #continuation(reader: FrameReader): void {
     const block = this.#block;
     if (!block) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "CONTINUATION without HEADERS");
-    const whole = (flags & FLAG.END_HEADERS) !== 0;
-    // Only what has to wait for more is copied: the received bytes are not ours to keep.
-    block.parts.push(whole && block.parts.length === 0 ? part : Buffer.from(part));
-    block.size += part.length;
+    const { data, from, to } = reader;
+    block.parts.push(Buffer.from(data.subarray(from, to)));
+    block.size += to - from;
     // Counting pieces too: empty ones cost us and not the sender.
     if (block.size > MAX_BLOCK || block.parts.length > MAX_PIECES)
       throw new ConnectionError(ERROR.ENHANCE_YOUR_CALM, "header block too large");
-    if (!whole) return;
+    if ((reader.flags & FLAG.END_HEADERS) === 0) return;
     this.#block = undefined;
-    // Decoded even when the stream has ended: the tables must stay in step.
-    let headers: readonly Header[] | string;
-    try {
-      headers = this.#decoder.decode(block.parts.length === 1 ? block.parts[0]! : Buffer.concat(block.parts));
-    } catch (error) {
-      if (!(error instanceof HeaderListTooLarge)) throw error;
-      headers = error.message;
-    }
-    this.#message(block.stream, headers, block.end);
+    this.#message(block.stream, Buffer.concat(block.parts, block.size), 0, block.size, block.end);
   }
 
-  /** A whole header list, or why there is none. */
-  #message(id: number, headers: readonly Header[] | string, end: boolean): void {
+  /** A whole header block. */
+  #message(id: number, data: Buffer, from: number, to: number, end: boolean): void {
+    // Decoded even when the stream has ended: the tables must stay in step.
+    let headers: readonly Header[] | undefined;
+    let oversize = "";
+    try {
+      headers = this.#decoder.decode(data, from, to);
+    } catch (error) {
+      if (!(error instanceof HeaderListTooLarge)) throw error;
+      oversize = error.message;
+    }
     let stream = this.#streams.get(id);
     if (!stream) {
       if (!this.#server || id <= this.#lastPeerId) {
         this.#late(id);
         return;
       }
-      stream = this.#accept(id, typeof headers === "string");
+      stream = this.#accept(id, headers === undefined);
       if (!stream) return;
     }
     if (stream.remoteEnded && stream.headed)
       throw new Violation(stream, ERROR.STREAM_CLOSED, "headers after the end");
-    if (typeof headers === "string") throw new Violation(stream, ERROR.ENHANCE_YOUR_CALM, headers);
-    if (stream.headed) this.#trailers(stream, headers, end);
+    if (headers === undefined) this.#oversized(stream, oversize, end);
+    else if (stream.headed) this.#trailers(stream, headers, end);
     else this.#head(stream, headers, end);
   }
 
   /** A stream that the peer begins; undefined when it is refused. */
-  #accept(id: number, hopeless: boolean): Http2Stream | undefined {
+  #accept(id: number, unreadable: boolean): Http2Stream | undefined {
     this.#lastPeerId = id;
     if (this.#leaving || this.#streams.size >= this.#options.maxStreams) {
-      this.#resets.spend(this.#options.now(), "streams beyond the limit");
-      this.#forgive(id);
-      this.#emit(frameOf(TYPE.RST_STREAM, 0, id, number32(ERROR.REFUSED_STREAM)));
+      this.#resets.spend(this.#time, "streams beyond the limit");
+      this.#emitReset(id, ERROR.REFUSED_STREAM);
       return undefined;
     }
-    const stream = new Http2Stream(id, this.#peerStreamWindow, this.#options.streamWindow);
-    // A request that cannot be read never reaches the server's owner.
-    stream.handler = hopeless ? NOBODY : this.#handler.onStream(stream);
+    const stream = new Http2Stream(id, this.#peerStreamWindow, this.#options.streamWindow, this.#time);
+    stream.handler = unreadable ? NOBODY : this.#handler.onStream(stream);
     this.#streams.set(id, stream);
     return stream;
   }
 
-  #head(stream: Http2Stream, headers: readonly Header[], end: boolean): void {
-    const message = this.#server ? readRequest(headers) : readResponse(headers);
-    if (typeof message === "string") throw new Violation(stream, ERROR.PROTOCOL_ERROR, message);
-    if (!this.#server && message.kind[0] === "1") {
-      if (end || message.kind === "101")
-        throw new Violation(stream, ERROR.PROTOCOL_ERROR, "an informational response must not end or switch");
-      stream.handler.onInformational?.(headers);
-      return;
-    }
+  /** A header list above the limits. The owner of a server may answer it, if it is a request's. */
+  #oversized(stream: Http2Stream, reason: string, end: boolean): void {
+    if (stream.headed || !this.#server) throw new Violation(stream, ERROR.ENHANCE_YOUR_CALM, reason);
     stream.headed = true;
     stream.remoteEnded = end;
-    if (!stream.unmeasured && message.kind !== "304") {
-      stream.expected = message.length;
-      if (end && stream.expected)
-        throw new Violation(stream, ERROR.PROTOCOL_ERROR, "body and content-length differ");
-    }
+    this.#handler.onOversized?.(stream, reason);
+    if (stream.closed) return;
+    throw new Violation(stream, stream.localEnded ? ERROR.NO_ERROR : ERROR.ENHANCE_YOUR_CALM, reason);
+  }
+
+  #head(stream: Http2Stream, headers: readonly Header[], end: boolean): void {
+    const { kinds } = this.#decoder;
+    const problem = this.#server
+      ? readRequest(headers, kinds, this.#options.extendedConnect === true)
+      : readResponse(headers, kinds);
+    if (problem !== undefined) throw new Violation(stream, ERROR.PROTOCOL_ERROR, problem);
+    const { kind, length } = message;
+    if (!this.#server) {
+      if (kind.charCodeAt(0) === 0x31) {
+        this.#informational(stream, headers, kind, end);
+        return;
+      }
+      // What these announce is not sent (§8.1.1), and a tunnel's bytes are no body.
+      if (stream.isConnect && kind.charCodeAt(0) === 0x32) stream.expected = undefined;
+      else if (stream.isHead || kind === "204" || kind === "304") stream.expected = 0;
+      else stream.expected = length;
+    } else stream.expected = length;
+    stream.headed = true;
+    stream.remoteEnded = end;
+    if (end && stream.expected)
+      throw new Violation(stream, ERROR.PROTOCOL_ERROR, "body and content-length differ");
     stream.handler.onHeaders(headers, end);
     if (end) this.#endRemote(stream);
   }
 
+  #informational(stream: Http2Stream, headers: readonly Header[], status: string, end: boolean): void {
+    if (end || status === "101")
+      throw new Violation(stream, ERROR.PROTOCOL_ERROR, "an informational response must not end or switch");
+    this.#idle.spend(this.#time, "informational responses");
+    stream.handler.onInformational?.(headers);
+  }
+
   #trailers(stream: Http2Stream, headers: readonly Header[], end: boolean): void {
-    const problem = end ? readTrailers(headers) : "headers that are no trailers";
+    const problem = end ? readTrailers(headers, this.#decoder.kinds) : "headers that are no trailers";
     if (problem !== undefined) throw new Violation(stream, ERROR.PROTOCOL_ERROR, problem);
     if (stream.expected) throw new Violation(stream, ERROR.PROTOCOL_ERROR, "body and content-length differ");
     stream.remoteEnded = true;
@@ -483,28 +707,55 @@ export class Http2Connection {
     this.#endRemote(stream);
   }
 
-  #peerReset(id: number, payload: Buffer): void {
-    if (payload.length !== 4) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "RST_STREAM of a wrong size");
-    const stream = this.#find(id);
-    if (!stream) return;
-    // Requests that are begun and dropped at once cost us and not the sender.
-    if (this.#server) this.#resets.spend(this.#options.now(), "resets");
-    const code = payload.readUInt32BE(0);
-    this.#close(
-      stream,
-      new Http2Failure(`reset by the peer, code ${code}`, code, code === ERROR.REFUSED_STREAM, true),
-    );
+  /** Priorities are not followed; a stream that depends on itself is an error all the same (RFC 7540 §5.3.1). */
+  #priority({ stream: id, length, data, from }: FrameReader): void {
+    if (id === 0) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "PRIORITY of no stream");
+    if (length !== 5) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "PRIORITY of a wrong size");
+    this.#checkDependency(data, from, id);
+    this.#idle.spend(this.#time, "PRIORITY frames");
   }
 
-  #settings(flags: number, id: number, payload: Buffer): void {
+  #checkDependency(data: Buffer, at: number, id: number): void {
+    if ((readUInt32(data, at) & 0x7fff_ffff) === id)
+      throw new ConnectionError(ERROR.PROTOCOL_ERROR, `stream ${id} depends on itself`);
+  }
+
+  #peerReset({ stream: id, length, data, from }: FrameReader): void {
+    if (length !== 4) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "RST_STREAM of a wrong size");
+    const stream = this.#find(id);
+    if (!stream) {
+      this.#idle.spend(this.#time, "resets of streams that have ended");
+      return;
+    }
+    // Requests that are begun and dropped at once cost us and not the sender.
+    if (this.#server && !stream.answered && this.#time - stream.begun < PATIENCE)
+      this.#resets.spend(this.#time, "resets");
+    const code = readUInt32(data, from);
+    // An early answer: what we have not sent of our request is not wanted (§8.1).
+    if (code === ERROR.NO_ERROR && !this.#server && stream.remoteEnded) this.#close(stream, undefined);
+    else
+      this.#close(
+        stream,
+        new Http2Failure(`reset by the peer, code ${code}`, code, code === ERROR.REFUSED_STREAM, true),
+      );
+  }
+
+  #settings({ stream: id, flags, length, data, from, to }: FrameReader): void {
     if (id !== 0) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "SETTINGS on a stream");
-    if (payload.length % 6 !== 0 || (flags & FLAG.ACK && payload.length > 0))
+    if (length % 6 !== 0 || (flags & FLAG.ACK && length > 0))
       throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "SETTINGS of a wrong size");
-    if (flags & FLAG.ACK) return;
-    this.#answers.spend(this.#options.now(), "SETTINGS frames");
-    for (let at = 0; at < payload.length; at += 6)
-      this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
-    this.#emit(frameOf(TYPE.SETTINGS, FLAG.ACK, 0));
+    this.#settingsFrames.spend(this.#time, "SETTINGS frames");
+    if (flags & FLAG.ACK) {
+      this.#unacknowledged = false;
+      return;
+    }
+    if (length > MAX_SETTINGS * 6) throw new ConnectionError(ERROR.ENHANCE_YOUR_CALM, "too many settings");
+    const before = this.#peerStreamWindow;
+    for (let at = from; at < to; at += 6)
+      this.#setting((data[at]! << 8) | data[at + 1]!, readUInt32(data, at + 2));
+    // The last value counts, so the streams are gone through but once.
+    if (this.#peerStreamWindow !== before) this.#resizeWindows(this.#peerStreamWindow - before);
+    this.#emit(TYPE.SETTINGS, FLAG.ACK, 0, 0);
     this.#handler.onRoom?.();
   }
 
@@ -520,44 +771,59 @@ export class Http2Connection {
       case SETTING.MAX_CONCURRENT_STREAMS:
         this.#peerMaxStreams = value;
         return;
-      case SETTING.INITIAL_WINDOW_SIZE: {
+      case SETTING.INITIAL_WINDOW_SIZE:
         if (value > MAX_WINDOW)
           throw new ConnectionError(ERROR.FLOW_CONTROL_ERROR, "initial window too large");
-        const change = value - this.#peerStreamWindow;
         this.#peerStreamWindow = value;
-        for (const stream of [...this.#streams.values()]) {
-          stream.sendWindow += change;
-          if (stream.sendWindow > MAX_WINDOW)
-            throw new ConnectionError(ERROR.FLOW_CONTROL_ERROR, "window too large");
-          this.#pump(stream, Number.POSITIVE_INFINITY);
-        }
-        return;
-      }
-      case SETTING.ENABLE_CONNECT_PROTOCOL:
-        if (value > 1) throw new ConnectionError(ERROR.PROTOCOL_ERROR, `ENABLE_CONNECT_PROTOCOL of ${value}`);
-        this.#peerExtendedConnect = value === 1;
         return;
       case SETTING.MAX_FRAME_SIZE:
-        if (value < MAX_FRAME || value > 0xff_ffff)
+        if (value < MIN_FRAME || value > MAX_FRAME)
           throw new ConnectionError(ERROR.PROTOCOL_ERROR, `MAX_FRAME_SIZE of ${value}`);
+        this.#frameSize = Math.min(value, OUR_FRAME);
+        return;
+      case SETTING.MAX_HEADER_LIST_SIZE:
+        this.#peerListSize = value;
+        return;
+      case SETTING.ENABLE_CONNECT_PROTOCOL:
+        // Once given it cannot be taken back (RFC 8441 §3).
+        if (value > 1 || (value === 0 && this.#peerExtendedConnect))
+          throw new ConnectionError(ERROR.PROTOCOL_ERROR, `ENABLE_CONNECT_PROTOCOL of ${value}`);
+        this.#peerExtendedConnect = value === 1;
         return;
       default:
     }
   }
 
-  #peerPing(flags: number, id: number, payload: Buffer): void {
-    if (id !== 0) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "PING on a stream");
-    if (payload.length !== 8) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "PING of a wrong size");
-    if (flags & FLAG.ACK) return;
-    this.#answers.spend(this.#options.now(), "PING frames");
-    this.#emit(frameOf(TYPE.PING, FLAG.ACK, 0, payload));
+  #resizeWindows(change: number): void {
+    for (const stream of [...this.#streams.values()]) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > MAX_WINDOW)
+        throw new ConnectionError(ERROR.FLOW_CONTROL_ERROR, "window too large");
+      this.#pump(stream, Number.POSITIVE_INFINITY);
+    }
   }
 
-  #peerGoAway(id: number, payload: Buffer): void {
+  #peerPing({ stream: id, flags, length, data, from, to }: FrameReader): void {
+    if (id !== 0) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "PING on a stream");
+    if (length !== 8) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "PING of a wrong size");
+    if (flags & FLAG.ACK) {
+      if (this.#warned && data.compare(FAREWELL, 0, 8, from, to) === 0) this.goAway();
+      return;
+    }
+    this.#pings.spend(this.#time, "PING frames");
+    if (!this.#handler.congested?.()) this.#unread = 0;
+    else if (this.#unread++ > MAX_UNREAD)
+      throw new ConnectionError(ERROR.ENHANCE_YOUR_CALM, "PING frames whose answers are not read");
+    const at = this.#emit(TYPE.PING, FLAG.ACK, 0, 8);
+    data.copy(this.#output.bytes, at, from, to);
+  }
+
+  #peerGoAway({ stream: id, length, data, from }: FrameReader): void {
     if (id !== 0) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "GOAWAY on a stream");
-    if (payload.length < 8) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "GOAWAY too short");
+    if (length < 8) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "GOAWAY too short");
+    this.#idle.spend(this.#time, "GOAWAY frames");
     this.#leaving = true;
-    const last = payload.readUInt32BE(0) & 0x7fff_ffff;
+    const last = readUInt32(data, from) & 0x7fff_ffff;
     for (const stream of [...this.#streams.values()]) {
       if (!this.#server && stream.id > last)
         this.#close(stream, new Http2Failure("the peer goes away", ERROR.REFUSED_STREAM, true));
@@ -567,67 +833,155 @@ export class Http2Connection {
     if (!this.#ended) this.#handler.onRoom?.();
   }
 
-  #windowUpdate(id: number, payload: Buffer): void {
-    if (payload.length !== 4)
-      throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size");
-    const increment = payload.readUInt32BE(0) & 0x7fff_ffff;
+  #windowUpdate({ stream: id, length, data, from }: FrameReader): void {
+    if (length !== 4) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size");
+    const increment = readUInt32(data, from) & 0x7fff_ffff;
+    const stream = id === 0 ? undefined : this.#find(id);
     if (id === 0) {
       if (increment === 0) throw new ConnectionError(ERROR.PROTOCOL_ERROR, "window update of nothing");
       this.#sendWindow += increment;
       if (this.#sendWindow > MAX_WINDOW)
         throw new ConnectionError(ERROR.FLOW_CONTROL_ERROR, "window too large");
-      this.#feed();
-      return;
+    } else if (stream !== undefined) {
+      if (increment === 0) throw new Violation(stream, ERROR.PROTOCOL_ERROR, "window update of nothing");
+      stream.sendWindow += increment;
+      if (stream.sendWindow > MAX_WINDOW)
+        throw new Violation(stream, ERROR.FLOW_CONTROL_ERROR, "window too large");
     }
-    const stream = this.#find(id);
-    if (!stream) return;
-    if (increment === 0) throw new Violation(stream, ERROR.PROTOCOL_ERROR, "window update of nothing");
-    stream.sendWindow += increment;
-    if (stream.sendWindow > MAX_WINDOW)
-      throw new Violation(stream, ERROR.FLOW_CONTROL_ERROR, "window too large");
-    else this.#pump(stream, Number.POSITIVE_INFINITY);
+    // Each would make us send a frame of hardly any bytes.
+    const held = stream === undefined ? this.#starved.size > 0 : stream.queued > increment;
+    if (held && increment < DRIBBLE) this.#dribbles.spend(this.#time, "window updates of a few bytes");
+    if (id === 0) this.#feed();
+    else if (stream !== undefined && (stream.queued > 0 || stream.waiting))
+      this.#pump(stream, Number.POSITIVE_INFINITY);
   }
 
   // ---- sending ----
 
-  /** Shares new room of the connection among the streams that wait for it, a frame each in turn. */
+  /** Ends what began with `batching += 1`; what was sent goes out when it was the outermost. */
+  #leave(): void {
+    this.#batching -= 1;
+    if (this.#batching > 0 || this.#output.size === 0) return;
+    const { onOutput } = this.#handler;
+    if (onOutput === undefined) this.#output.flush();
+    else if (!this.#announced) {
+      this.#announced = true;
+      this.#handler.onOutput!();
+    }
+  }
+
+  /** The head of a frame, with room for its payload. @returns where the payload goes in `#output.bytes` */
+  #emit(type: number, flags: number, stream: number, length: number): number {
+    const output = this.#output;
+    output.reserve(HEAD + length);
+    const { at } = output;
+    writeHead(output.bytes, at, length, type, flags, stream);
+    output.at = at + HEAD + length;
+    return at + HEAD;
+  }
+
+  #emitHeaders(id: number, headers: readonly Header[], end: boolean): void {
+    const bound = encodedBound(headers);
+    const ending = end ? FLAG.END_STREAM : 0;
+    if (bound > MIN_FRAME) {
+      this.#emitBlock(id, this.#encoder.encode(headers), ending);
+      return;
+    }
+    const output = this.#output;
+    output.reserve(HEAD + bound);
+    const { bytes, at } = output;
+    const from = at + HEAD;
+    const to = this.#encoder.encodeInto(headers, bytes, from);
+    writeHead(bytes, at, to - from, TYPE.HEADERS, FLAG.END_HEADERS | ending, id);
+    output.at = to;
+  }
+
+  /** A header block that may need several frames: HEADERS, then CONTINUATIONs. */
+  #emitBlock(id: number, block: Buffer, ending: number): void {
+    for (let from = 0; from === 0 || from < block.length; from += this.#frameSize) {
+      const to = Math.min(from + this.#frameSize, block.length);
+      const flags = (to === block.length ? FLAG.END_HEADERS : 0) | (from === 0 ? ending : 0);
+      const at = this.#emit(from === 0 ? TYPE.HEADERS : TYPE.CONTINUATION, flags, id, to - from);
+      block.copy(this.#output.bytes, at, from, to);
+    }
+  }
+
+  #emitReset(id: number, code: number): void {
+    this.#forgive(id);
+    const at = this.#emit(TYPE.RST_STREAM, 0, id, 4);
+    writeUInt32(this.#output.bytes, at, code);
+  }
+
+  #emitGoAway(last: number, code: number, reason: string): void {
+    const text = Buffer.from(reason, "utf8").subarray(0, 256);
+    const at = this.#emit(TYPE.GOAWAY, 0, 0, 8 + text.length);
+    const { bytes } = this.#output;
+    writeUInt32(bytes, at, last);
+    writeUInt32(bytes, at + 4, code);
+    text.copy(bytes, at + 8);
+  }
+
+  #ping(content: Buffer): void {
+    if (this.#ended) return;
+    this.#batching += 1;
+    const at = this.#emit(TYPE.PING, 0, 0, 8);
+    this.#output.bytes.fill(0, at, at + 8);
+    content.copy(this.#output.bytes, at);
+    this.#leave();
+  }
+
+  /** Room for the peer on a stream, or with 0 on the connection. */
+  #grant(id: number, increment: number): void {
+    const at = this.#emit(TYPE.WINDOW_UPDATE, 0, id, 4);
+    writeUInt32(this.#output.bytes, at, increment);
+  }
+
+  /** Gives the peer room again on the connection. */
+  #credit(bytes: number): void {
+    this.#consumed += bytes;
+    if (this.#consumed < this.#options.connectionWindow / 2) return;
+    this.#grant(0, this.#consumed);
+    this.#receiveWindow += this.#consumed;
+    this.#consumed = 0;
+  }
+
+  #enqueue(stream: Http2Stream, chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    stream.queue ??= [];
+    stream.queue.push(chunk);
+    stream.queued += chunk.length;
+    this.#queued += chunk.length;
+  }
+
+  /** Shares new room of the connection among the streams that wait for it, a common frame's size each in turn. */
   #feed(): void {
     while (this.#sendWindow > 0 && this.#starved.size > 0) {
       const [stream] = this.#starved;
       this.#starved.delete(stream!);
-      this.#pump(stream!, 1);
+      this.#pump(stream!, MIN_FRAME);
     }
   }
 
-  /** Sends what the windows allow of a stream's queue, at most so many frames. */
-  #pump(stream: Http2Stream, frames: number): void {
-    for (let count = 0; stream.queued > 0; count += 1) {
-      if (stream.closed || stream.sendWindow <= 0) return;
-      if (this.#sendWindow <= 0 || count >= frames) {
-        this.#starved.add(stream);
+  /** Sends what the windows allow of a stream's queue, at most so many bytes; then what follows the queue. */
+  #pump(stream: Http2Stream, most: number): void {
+    let left = most;
+    while (stream.queued > 0) {
+      const room = Math.min(stream.sendWindow, this.#sendWindow, left);
+      if (stream.closed) return;
+      if (room <= 0) {
+        if (stream.sendWindow > 0) this.#starved.add(stream);
+        this.#mark(stream);
         return;
       }
-      const chunk = stream.queue[0]!;
-      const size = Math.min(chunk.length - stream.offset, stream.sendWindow, this.#sendWindow, MAX_FRAME);
-      const end = size === stream.queued && stream.after === "end";
-      this.#emit(frameHead(TYPE.DATA, end ? FLAG.END_STREAM : 0, stream.id, size));
-      this.#emit(chunk.subarray(stream.offset, stream.offset + size));
-      stream.sendWindow -= size;
-      this.#sendWindow -= size;
-      stream.queued -= size;
-      stream.offset += size;
-      if (stream.offset === chunk.length) {
-        stream.queue.shift();
-        stream.offset = 0;
-      }
-      if (end) {
-        this.#endLocal(stream);
-        return;
-      }
+      const run = Math.min(stream.queued, room, RUN);
+      this.#emitRun(stream, run);
+      left -= run;
+      stream.progress += run;
     }
+    stream.stalledSince = Number.POSITIVE_INFINITY;
     if (stream.closed || stream.localEnded) return;
     if (stream.after === "end") {
-      this.#emit(frameOf(TYPE.DATA, FLAG.END_STREAM, stream.id));
+      this.#emit(TYPE.DATA, FLAG.END_STREAM, stream.id, 0);
       this.#endLocal(stream);
     } else if (stream.after !== "more") {
       const trailers = stream.after;
@@ -639,37 +993,27 @@ export class Http2Connection {
     }
   }
 
-  /** Gives the peer room again on the connection. */
-  #credit(bytes: number): void {
-    this.#consumed += bytes;
-    if (this.#consumed < this.#options.connectionWindow / 2) return;
-    this.#emit(windowUpdate(0, this.#consumed));
-    this.#receiveWindow += this.#consumed;
-    this.#consumed = 0;
+  /** Sends `size` bytes of the queue, side by side in as many frames as they need. */
+  #emitRun(stream: Http2Stream, size: number): void {
+    this.#output.reserve(size + HEAD * Math.ceil(size / this.#frameSize));
+    stream.sendWindow -= size;
+    this.#sendWindow -= size;
+    this.#queued -= size;
+    for (let left = size; left > 0; ) {
+      const length = Math.min(left, this.#frameSize);
+      const end = length === stream.queued && stream.after === "end";
+      const at = this.#emit(TYPE.DATA, end ? FLAG.END_STREAM : 0, stream.id, length);
+      dequeue(stream, length, this.#output.bytes, at);
+      left -= length;
+      if (end) this.#endLocal(stream);
+    }
   }
 
-  #emit(bytes: Buffer): void {
-    if (this.#ended) return;
-    this.#out.push(bytes);
-    this.#outSize += bytes.length;
-    if (this.#outSize >= BATCH) this.#writeOut();
-  }
-
-  #flush(): void {
-    if (this.#batching === 0 && this.#outSize > 0) this.#writeOut();
-  }
-
-  #writeOut(): void {
-    const out = this.#out;
-    const size = this.#outSize;
-    this.#out = [];
-    this.#outSize = 0;
-    this.#handler.write(out.length === 1 ? out[0]! : Buffer.concat(out, size));
-  }
-
-  #emitGoAway(code: number, reason: string): void {
-    const text = Buffer.from(reason, "utf8").subarray(0, 256);
-    this.#emit(frameOf(TYPE.GOAWAY, 0, 0, Buffer.concat([number32(this.#lastPeerId), number32(code), text])));
+  /** Dates the stall of a stream with something to send and no room; the little that was sent is no progress. */
+  #mark(stream: Http2Stream): void {
+    if (stream.stalledSince !== Number.POSITIVE_INFINITY && stream.progress < PROGRESS) return;
+    stream.stalledSince = this.#options.now();
+    stream.progress = 0;
   }
 
   // ---- ends ----
@@ -677,6 +1021,10 @@ export class Http2Connection {
   #endLocal(stream: Http2Stream): void {
     stream.localEnded = true;
     if (stream.remoteEnded) this.#close(stream, undefined);
+    else if (stream.unwanted) {
+      this.#emitReset(stream.id, ERROR.NO_ERROR);
+      this.#close(stream, new Http2Failure("answered early", ERROR.NO_ERROR));
+    }
   }
 
   #endRemote(stream: Http2Stream): void {
@@ -686,10 +1034,12 @@ export class Http2Connection {
   #close(stream: Http2Stream, error: Http2Failure | undefined): void {
     if (stream.closed) return;
     stream.closed = true;
-    stream.queue.length = 0;
+    this.#queued -= stream.queued;
+    stream.queue = undefined;
     stream.queued = 0;
+    stream.stalledSince = Number.POSITIVE_INFINITY;
     this.#streams.delete(stream.id);
-    this.#starved.delete(stream);
+    if (this.#starved.size > 0) this.#starved.delete(stream);
     // What nobody will consume any more must not lessen the others' room.
     if (stream.held > 0) this.#credit(stream.held);
     stream.handler.onClose(error);
@@ -709,22 +1059,50 @@ export class Http2Connection {
   }
 
   #fail(code: number, message: string): void {
-    this.#emitGoAway(code, message);
+    if (this.#ended) return;
+    this.#emitGoAway(this.#lastPeerId, code, message);
     this.#end(new Http2Failure(message, code));
   }
 
   #end(failure: Http2Failure | undefined): void {
     if (this.#ended) return;
-    if (this.#outSize > 0) this.#writeOut();
+    this.#output.flush();
     this.#ended = true;
     const error = failure ?? new Http2Failure("connection closed", ERROR.NO_ERROR);
     for (const stream of [...this.#streams.values()]) this.#close(stream, error);
+    this.#output.discard();
     this.#handler.onEnd(failure);
   }
 }
 
-const windowUpdate = (id: number, increment: number): Buffer =>
-  frameOf(TYPE.WINDOW_UPDATE, 0, id, number32(increment));
+function copy(from: Buffer, start: number, end: number, to: Buffer, at: number): void {
+  if (end - start <= SHORT) for (let i = start; i < end; i += 1) to[at + i - start] = from[i]!;
+  else from.copy(to, at, start, end);
+}
+
+/** Takes `size` bytes off a stream's queue. */
+function dequeue(stream: Http2Stream, size: number, out: Buffer, to: number): void {
+  const queue = stream.queue!;
+  for (let left = size; left > 0; ) {
+    const chunk = queue[0]!;
+    const part = Math.min(left, chunk.length - stream.offset);
+    copy(chunk, stream.offset, stream.offset + part, out, to + size - left);
+    stream.offset += part;
+    left -= part;
+    if (stream.offset < chunk.length) continue;
+    queue.shift();
+    stream.offset = 0;
+  }
+  stream.queued -= size;
+}
+
+/** Makes what is left of the newest chunk in a stream's queue our own. */
+function keep(stream: Http2Stream): void {
+  const queue = stream.queue!;
+  const last = queue.length - 1;
+  queue[last] = Buffer.from(queue[last]!.subarray(last === 0 ? stream.offset : 0));
+  if (last === 0) stream.offset = 0;
+}
 
 const NOBODY: StreamHandler = {
   onHeaders: () => {},

@@ -1,7 +1,9 @@
-// HPACK's Huffman code (RFC 7541, appendix B). The code is canonical, so its lengths say it all.
+// HPACK's Huffman code (RFC 7541, appendix B). The code is canonical, so its lengths say it all. Decoding takes eight
+// bits at a time through tables of 256: a prefix leads to a symbol and how many of the bits were its own, or, for
+// codes longer than the bits so far, to another table.
 
 // biome-ignore format: sixteen symbols a line.
-const LENGTHS = [
+const LENGTHS = new Uint8Array([
   13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
   28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
   6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,
@@ -19,53 +21,65 @@ const LENGTHS = [
   20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23,
   26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
   30,
-];
+]);
 const EOS = 256;
 
 /** Code of each symbol, in the low bits. */
 const CODES = new Uint32Array(257);
-/** The decoding tree: two children a node; a leaf is the symbol's bitwise complement, 0 is no child. */
-const TREE = new Int16Array(2 * 512);
+/**
+ * Decoding tables, 256 slots each. A slot is `symbol << 4 | bits` of a code that ends in it, or, with TABLE set, the
+ * offset of the table for the bits that follow.
+ */
+const TABLE = 0x8000;
+const TABLES = build();
 
-{
-  const symbols = LENGTHS.map((_, symbol) => symbol).sort((a, b) => LENGTHS[a]! - LENGTHS[b]! || a - b);
+function build(): Uint16Array {
+  const tables = new Uint16Array(16 * 256);
+  const symbols = Array.from(LENGTHS.keys()).sort((a, b) => LENGTHS[a]! - LENGTHS[b]! || a - b);
   let code = 0;
   let width = LENGTHS[symbols[0]!]!;
-  let nodes = 1;
+  let used = 256;
   for (const symbol of symbols) {
     code *= 2 ** (LENGTHS[symbol]! - width);
     width = LENGTHS[symbol]!;
     CODES[symbol] = code;
-    let node = 0;
-    for (let bit = width - 1; bit >= 0; bit -= 1) {
-      const slot = node * 2 + ((code >>> bit) & 1);
-      if (bit === 0) TREE[slot] = ~symbol;
-      else {
-        if (TREE[slot] === 0) {
-          TREE[slot] = nodes;
-          nodes += 1;
-        }
-        node = TREE[slot]!;
+    let table = 0;
+    let left = width;
+    for (; left > 8; left -= 8) {
+      const slot = table + ((code >>> (left - 8)) & 0xff);
+      if (tables[slot] === 0) {
+        tables[slot] = TABLE | used;
+        used += 256;
       }
+      table = tables[slot]! & ~TABLE;
     }
+    const first = table + ((code << (8 - left)) & 0xff);
+    tables.fill((symbol << 4) | left, first, first + (1 << (8 - left)));
     code += 1;
   }
+  return tables.slice(0, used);
 }
 
+/** What cannot be sent, a character beyond Latin-1, becomes a question mark. */
+const byteOf = (text: string, index: number): number => {
+  const code = text.charCodeAt(index);
+  return code > 0xff ? 0x3f : code;
+};
+
 /** Encoded size in bytes. */
-export function huffmanSize(text: Uint8Array): number {
+export function huffmanSize(text: string): number {
   let bits = 0;
-  for (let i = 0; i < text.length; i += 1) bits += LENGTHS[text[i]!]!;
+  for (let i = 0; i < text.length; i += 1) bits += LENGTHS[byteOf(text, i)]!;
   return (bits + 7) >> 3;
 }
 
 /** Writes the code of `text` at `at`; returns the position after it. There must be room. */
-export function huffmanEncode(text: Uint8Array, out: Uint8Array, at: number): number {
+export function huffmanEncode(text: string, out: Uint8Array, at: number): number {
   let pending = 0;
   let count = 0;
   let position = at;
   for (let i = 0; i < text.length; i += 1) {
-    const symbol = text[i]!;
+    const symbol = byteOf(text, i);
     // At most 7 bits wait and a code has at most 30: in two halves this stays within 32 bits.
     let rest = LENGTHS[symbol]!;
     const code = CODES[symbol]!;
@@ -89,32 +103,51 @@ export function huffmanEncode(text: Uint8Array, out: Uint8Array, at: number): nu
   return position;
 }
 
-/** Decodes all of `data`; undefined when it is not a valid code (EOS inside, or padding that is none). */
-export function huffmanDecode(data: Uint8Array): Buffer | undefined {
-  // The shortest code has 5 bits.
-  const out = Buffer.allocUnsafe(Math.ceil((data.length * 8) / 5));
+/** Most bytes that `size` encoded ones can stand for: the shortest code has 5 bits. */
+export const huffmanBound = (size: number): number => Math.ceil((size * 8) / 5);
+
+/**
+ * Decodes `data[from, to)` into `out`, which has room for `huffmanBound`.
+ * @returns how many bytes it stands for; -1 when it is not a valid code (EOS inside, or padding that is none, §5.2)
+ */
+export function huffmanDecode(data: Uint8Array, from: number, to: number, out: Uint8Array): number {
   let size = 0;
-  let node = 0;
-  let depth = 0;
-  let ones = true;
-  for (let i = 0; i < data.length; i += 1) {
-    const byte = data[i]!;
-    for (let bit = 7; bit >= 0; bit -= 1) {
-      const value = (byte >>> bit) & 1;
-      const next = TREE[node * 2 + value]!;
-      depth += 1;
-      ones = ones && value === 1;
-      if (next < 0) {
-        const symbol = ~next;
-        if (symbol === EOS) return undefined;
-        out[size] = symbol;
-        size += 1;
-        node = 0;
-        depth = 0;
-        ones = true;
-      } else node = next;
+  let table = 0;
+  let pending = 0;
+  /** Bits in `pending`, and those of an unfinished code that are gone from it already. */
+  let count = 0;
+  let taken = 0;
+  let at = from;
+  for (;;) {
+    if (count < 8) {
+      if (at < to) {
+        pending = ((pending << 8) | data[at]!) & 0xffff;
+        at += 1;
+        count += 8;
+      } else if (count === 0) break;
     }
+    // At the end the bits that are missing are taken as ones; only a code that needs none of them counts.
+    const prefix =
+      count >= 8 ? (pending >>> (count - 8)) & 0xff : ((pending << (8 - count)) | (0xff >>> count)) & 0xff;
+    const slot = TABLES[table + prefix]!;
+    if (slot >= TABLE) {
+      if (count < 8) break;
+      table = slot & ~TABLE;
+      count -= 8;
+      taken += 8;
+      continue;
+    }
+    const bits = slot & 0xf;
+    if (bits > count) break;
+    const symbol = slot >>> 4;
+    if (symbol === EOS) return -1;
+    out[size] = symbol;
+    size += 1;
+    count -= bits;
+    table = 0;
+    taken = 0;
   }
   // What is left must be the beginning of EOS, shorter than a byte.
-  return depth < 8 && ones ? out.subarray(0, size) : undefined;
+  const mask = (1 << count) - 1;
+  return taken === 0 && count < 8 && (pending & mask) === mask ? size : -1;
 }

@@ -22,7 +22,10 @@ export class Http2Failure extends Error {
 export interface StreamHandler {
   /** The message's headers: of the request on a server, of the final response on a client. */
   onHeaders(headers: readonly Header[], end: boolean): void;
-  /** A view of the received bytes. They count against the window until they are given to `consume`. */
+  /**
+   * A view of received bytes, valid only during the call; `sendData` of another connection takes it as it is. Bytes
+   * count against the window until they are given to `consume`. A frame may come in several pieces.
+   */
   onData(chunk: Buffer, end: boolean): void;
   /** Trailers end the message. */
   onTrailers(headers: readonly Header[]): void;
@@ -46,12 +49,25 @@ export class Http2Stream {
   held = 0;
   consumed = 0;
   /** Body that waits for room, `offset` bytes of its first chunk being sent already. */
-  readonly queue: Buffer[] = [];
+  queue: Buffer[] | undefined;
   queued = 0;
   offset = 0;
   /** What follows the queue: nothing yet, the end, or trailers. */
   after: "more" | "end" | readonly Header[] = "more";
   waiting = false;
+  /**
+   * Since when the peer lets us send nothing of what waits, or next to nothing, ms, monotonic; Infinity while nothing
+   * waits. Next to nothing is less than `PROGRESS` (or less than all of it) since the time given.
+   */
+  stalledSince = Number.POSITIVE_INFINITY;
+  /** Bytes sent since then. */
+  progress = 0;
+  /** The peer is asked to stop once all of our message has been sent. */
+  unwanted = false;
+  /** When the peer began it, ms, monotonic; on servers. */
+  readonly begun: number;
+  /** Our headers have been sent. */
+  answered = false;
   /** Which halves have ended, and whether the message's headers came. */
   localEnded = false;
   remoteEnded = false;
@@ -59,12 +75,14 @@ export class Http2Stream {
   closed = false;
   /** Body length announced and not yet received, undefined without an announcement. */
   expected: number | undefined;
-  /** Our own request was HEAD or CONNECT: its answer's content-length says nothing of the body. */
-  unmeasured = false;
+  /** Our own request, on clients: what its answer's content-length says of the body depends on it. */
+  isHead = false;
+  isConnect = false;
 
-  constructor(id: number, sendWindow: number, receiveWindow: number) {
+  constructor(id: number, sendWindow: number, receiveWindow: number, begun: number) {
     this.id = id;
     this.sendWindow = sendWindow;
     this.receiveWindow = receiveWindow;
+    this.begun = begun;
   }
 }

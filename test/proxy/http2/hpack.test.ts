@@ -9,9 +9,14 @@ import {
   HpackEncoder,
   HpackError,
 } from "../../../src/proxy/http2/hpack.ts";
-import { huffmanDecode, huffmanEncode, huffmanSize } from "../../../src/proxy/http2/huffman.ts";
+import { huffmanBound, huffmanDecode, huffmanEncode, huffmanSize } from "../../../src/proxy/http2/huffman.ts";
 
 const test = suite("hpack");
+const decoded = (coded: Buffer): string | undefined => {
+  const out = Buffer.alloc(huffmanBound(coded.length));
+  const size = huffmanDecode(coded, 0, coded.length, out);
+  return size < 0 ? undefined : out.toString("latin1", 0, size);
+};
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 
 test("RFC 7541 C.4: requests with Huffman, one table", () => {
@@ -59,13 +64,16 @@ test("RFC 7541 C.6: responses with eviction from a table of 256 bytes", () => {
 test("every byte sequence survives the Huffman code", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
-      const out = Buffer.alloc(huffmanSize(bytes));
-      assert.is(huffmanEncode(bytes, out, 0), out.length);
-      assert.ok(huffmanDecode(out)?.equals(bytes));
+      const text = Buffer.from(bytes).toString("latin1");
+      const coded = Buffer.alloc(huffmanSize(text));
+      assert.is(huffmanEncode(text, coded, 0), coded.length);
+      assert.is(decoded(coded), text);
     }),
   );
-  assert.is(huffmanDecode(hex("ffffffff")), undefined, "EOS");
-  assert.is(huffmanDecode(hex("18")), undefined, "padding of zeros");
+  assert.is(decoded(hex("ffffffff")), undefined, "EOS");
+  assert.is(decoded(hex("18")), undefined, "padding of zeros");
+  assert.is(decoded(hex("1fff")), undefined, "padding of a whole byte");
+  assert.is(decoded(hex("fe")), undefined, "the beginning of a code");
 });
 
 const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/);
@@ -92,7 +100,7 @@ test("a block that is none is refused, and nothing else ever happens", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
       try {
-        new HpackDecoder().decode(bytes);
+        new HpackDecoder().decode(Buffer.from(bytes));
       } catch (error) {
         assert.instance(error, HpackError);
       }
@@ -110,10 +118,10 @@ test("a block that is none is refused, and nothing else ever happens", () => {
 test("a bomb of references is cut at the list's limit", () => {
   const encoder = new HpackEncoder();
   const decoder = new HpackDecoder();
-  decoder.decode(encoder.encode([["x-big", "a".repeat(3_000)]]));
+  decoder.decode(encoder.encode([["x-big", "a".repeat(1_500)]]));
   assert.throws(
     () => decoder.decode(Buffer.alloc(1_000, 0xbe)),
-    (e: unknown) => e instanceof HeaderListTooLarge && /list of 3037000 bytes/.test(e.message),
+    (e: unknown) => e instanceof HeaderListTooLarge && /list of 1537000 bytes/.test(e.message),
   );
   // The connection can go on: what was indexed meanwhile is known.
   assert.throws(
