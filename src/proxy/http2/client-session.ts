@@ -21,6 +21,8 @@ export interface ClientSessionOwner {
   onRoom(): void;
   /** So many bytes go out. */
   onWrite(size: number): void;
+  /** The socket has room again, after `writer` was congested. */
+  onUncongested(): void;
   /** The session is over and its socket being closed. Comes once; undefined when all ended in order. */
   onFinished(failure: Http2Failure | undefined): void;
 }
@@ -41,7 +43,7 @@ export class ClientSession {
     const { clock, keepAlive, streamWindow, connectionWindow } = options;
     this.#socket = socket;
     this.#clock = clock;
-    const writer = new TurnWriter(socket);
+    const writer = new TurnWriter(socket, () => owner.onUncongested());
     this.writer = writer;
     this.machine = new Http2Connection(
       {

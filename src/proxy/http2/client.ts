@@ -50,6 +50,7 @@ export class Http2Client {
       {
         onRoom: () => options.onRoom?.(),
         onWrite: () => {},
+        onUncongested: () => {},
         onFinished: (failure) => options.onClose(failure),
       },
     );

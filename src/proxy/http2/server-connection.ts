@@ -53,7 +53,7 @@ export class Http2ServerConnection {
         : { fields: service.added.map(([name, value]) => ({ op: "add", name, value })) };
     this.#tcp = tcp;
     this.#onClose = options.onClose;
-    this.#writer = new TurnWriter(socket);
+    this.#writer = new TurnWriter(socket, () => this.#onUncongested());
     this.machine = new Http2Connection(
       {
         write: (bytes) => {
@@ -83,7 +83,7 @@ export class Http2ServerConnection {
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     // An end of the client's side gives its requests up (as with HTTP/1).
     socket.on("end", () => this.#lose("connection ended by the client"));
-    socket.on("drain", () => this.#onDrain());
+    socket.on("drain", () => this.#writer.drained());
     socket.on("error", (error) => {
       this.#errno = errorCode(error);
     });
@@ -127,7 +127,7 @@ export class Http2ServerConnection {
     if (this.#writer.congested) this.socket.pause();
   }
 
-  #onDrain(): void {
+  #onUncongested(): void {
     this.socket.resume();
     const waiting = [...this.#waiting];
     this.#waiting.clear();

@@ -18,17 +18,31 @@ function flushAll(): void {
 
 export class TurnWriter {
   readonly #socket: Duplex;
+  readonly #onUncongested: () => void;
+  /** Somebody was told to stop. */
+  #told = false;
   #out: Buffer[] = [];
   #size = 0;
   #scheduled = false;
 
-  constructor(socket: Duplex) {
+  /** @param onUncongested whoever found it `congested` may go on */
+  constructor(socket: Duplex, onUncongested: () => void) {
     this.#socket = socket;
+    this.#onUncongested = onUncongested;
   }
 
-  /** The socket has enough to do: it tells by its `drain` when it has not. */
+  /** The socket has enough to do. */
   get congested(): boolean {
-    return this.#size + this.#socket.writableLength >= SOCKET_LIMIT;
+    const congested = this.#size + this.#socket.writableLength >= SOCKET_LIMIT;
+    if (congested) this.#told = true;
+    return congested;
+  }
+
+  /** The socket has told that all was written. */
+  drained(): void {
+    if (!this.#told || this.congested) return;
+    this.#told = false;
+    this.#onUncongested();
   }
 
   /** The bytes must not change afterwards. */
@@ -55,6 +69,7 @@ export class TurnWriter {
     this.#out = [];
     this.#size = 0;
     if (this.#socket.destroyed || this.#socket.writableEnded) return;
-    this.#socket.write(out.length === 1 ? out[0]! : Buffer.concat(out, size));
+    // What the kernel takes at once is never told of by a `drain`.
+    if (this.#socket.write(out.length === 1 ? out[0]! : Buffer.concat(out, size))) this.drained();
   }
 }

@@ -401,4 +401,36 @@ scenario("an HTTP/2 caller that does not read holds the server back", async (kee
   assert.ok(written < 20_000_000, `${written} bytes were taken from the server`);
 });
 
+scenario("large responses and requests to ends that take all there is, many at once", async (keep) => {
+  const size = 300_000;
+  const server = http2.createServer({ settings: { initialWindowSize: 2 ** 30 } });
+  server.on("session", (session) => session.setLocalWindowSize(2 ** 30));
+  server.on("stream", (stream) => {
+    let received = 0;
+    stream.on("error", () => {});
+    stream.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    stream.on("end", () => {
+      stream.respond({ ":status": 200, "x-received": String(received) });
+      stream.end(Buffer.alloc(size));
+    });
+  });
+  const port = await listen(server, keep);
+  const { outbound } = await pair(port, keep);
+  const client = http2.connect(`http://127.0.0.1:${outbound.port}`, {
+    settings: { initialWindowSize: 2 ** 30 },
+  });
+  client.on("error", () => {});
+  keep(() => client.destroy());
+  await new Promise((resolve) => client.once("connect", resolve));
+  client.setLocalWindowSize(2 ** 30);
+  const body = Buffer.alloc(size);
+  const answers = await Promise.all(
+    Array.from({ length: 60 }, () => ask2(client, "/", { method: "POST", body })),
+  );
+  for (const { headers, body: got } of answers)
+    assert.equal([headers["x-received"], got.length], [String(size), size]);
+});
+
 test.run();
