@@ -21,7 +21,7 @@ export function fuzz(bytes: Buffer): string {
     try {
       const headers = decoder.decode(bytes, at + 1, end);
       assert.ok(headers.length <= HPACK_LIMITS.count && listSize(headers) <= HPACK_LIMITS.listSize);
-      headers.forEach((_, index) => assert.ok(decoder.kinds[index]! <= KIND.MALFORMED));
+      assert.ok(decoder.kinds.subarray(0, headers.length).every((kind) => kind <= KIND.MALFORMED));
       assert.deepEqual(mirror.decode(encoder.encode(headers)), headers);
       const { kinds } = decoder;
       const request = readRequest(headers, kinds, true) === undefined;
