@@ -178,10 +178,6 @@ export class Http2ClientConnection implements DialHandler, ClientSessionOwner {
   }
 
   onDrain(): void {
-    this.#session?.writer.drained();
-  }
-
-  onUncongested(): void {
     const waiting = this.#draining;
     this.#draining = [];
     for (const upstream of waiting) upstream.drained();

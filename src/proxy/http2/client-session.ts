@@ -21,8 +21,6 @@ export interface ClientSessionOwner {
   onRoom(): void;
   /** So many bytes go out. */
   onWrite(size: number): void;
-  /** The socket has room again, after `writer` was congested. */
-  onUncongested(): void;
   /** The session is over and its socket being closed. Comes once; undefined when all ended in order. */
   onFinished(failure: Http2Failure | undefined): void;
 }
@@ -43,7 +41,7 @@ export class ClientSession {
     const { clock, keepAlive, streamWindow, connectionWindow } = options;
     this.#socket = socket;
     this.#clock = clock;
-    const writer = new TurnWriter(socket, () => owner.onUncongested());
+    const writer = new TurnWriter(socket, () => this.machine.flush());
     this.writer = writer;
     this.machine = new Http2Connection(
       {
@@ -51,6 +49,8 @@ export class ClientSession {
           owner.onWrite(bytes.length);
           writer.write(bytes);
         },
+        onOutput: () => writer.announce(),
+        congested: () => writer.congested,
         onStream: () => {
           throw new Error("a client is not sent requests");
         },

@@ -50,7 +50,6 @@ export class Http2Client {
       {
         onRoom: () => options.onRoom?.(),
         onWrite: () => {},
-        onUncongested: () => {},
         onFinished: (failure) => options.onClose(failure),
       },
     );

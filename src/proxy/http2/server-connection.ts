@@ -53,13 +53,15 @@ export class Http2ServerConnection {
         : { fields: service.added.map(([name, value]) => ({ op: "add", name, value })) };
     this.#tcp = tcp;
     this.#onClose = options.onClose;
-    this.#writer = new TurnWriter(socket, () => this.#onUncongested());
+    this.#writer = new TurnWriter(socket, () => this.machine.flush());
     this.machine = new Http2Connection(
       {
         write: (bytes) => {
           tcp.write.inc(bytes.length);
           this.#writer.write(bytes);
         },
+        onOutput: () => this.#writer.announce(),
+        congested: () => this.#writer.congested,
         onStream: (stream) => new Http2Exchange(this, stream),
         onEnd: () => this.#end(),
       },
@@ -83,7 +85,7 @@ export class Http2ServerConnection {
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     // An end of the client's side gives its requests up (as with HTTP/1).
     socket.on("end", () => this.#lose("connection ended by the client"));
-    socket.on("drain", () => this.#writer.drained());
+    socket.on("drain", () => this.#onDrain());
     socket.on("error", (error) => {
       this.#errno = errorCode(error);
     });
@@ -127,7 +129,7 @@ export class Http2ServerConnection {
     if (this.#writer.congested) this.socket.pause();
   }
 
-  #onUncongested(): void {
+  #onDrain(): void {
     this.socket.resume();
     const waiting = [...this.#waiting];
     this.#waiting.clear();
