@@ -23,6 +23,7 @@ import type {
   Service,
   Upstream,
 } from "../http/exchange.ts";
+import { ATTEMPT_LIMIT, BODY_TIMEOUT, HEAD_TIMEOUT, STALL_TIMEOUT } from "../http/limits.ts";
 import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import type { DialError } from "../transport/dial.ts";
@@ -53,12 +54,8 @@ const FRAMED_NONE = 0;
 const FRAMED_LENGTH = 1;
 const FRAMED_CHUNKED = 2;
 
-/** A head that was begun must be finished within this, ms: slow senders must not hold connections. */
-export const HEAD_TIMEOUT = 30_000;
 /** A client that still sends after its last answer is read this long, so that the answer reaches it, ms. */
 const LINGER_TIMEOUT = 2_000;
-/** A request is tried at so many places before the proxy gives up. */
-export const ATTEMPT_LIMIT = 5;
 
 const NOTHING = Buffer.alloc(0);
 const CLOSE_LINE = Buffer.from("connection: close\r\n", "latin1");
@@ -118,6 +115,10 @@ export class ServerConnection implements Exchange, RawHandler {
   #held: Buffer | undefined;
   #needDrain = false;
   #timer: Timer | undefined;
+  #stall: Timer | undefined;
+  #bodyWatch: Timer | undefined;
+  /** When body bytes came last, ms. */
+  #lastBody = 0;
   #errno: string | undefined;
   #reading = false;
 
@@ -189,6 +190,7 @@ export class ServerConnection implements Exchange, RawHandler {
         this.#readHeads(bytes);
         break;
       case BODY:
+        this.#lastBody = this.#clock.monotonic();
         this.#forwardBody(bytes, 0);
         break;
       case TUNNEL:
@@ -370,14 +372,45 @@ export class ServerConnection implements Exchange, RawHandler {
   #onDrain(): void {
     if (!this.#needDrain) return;
     this.#needDrain = false;
+    this.#clock.clear(this.#stall);
+    this.#stall = undefined;
     this.#upstream?.resume();
     if (this.#state === HEAD) this.#readOn();
+  }
+
+  /** Gives the client up when it takes nothing of what waits for it. */
+  #watchStall(): void {
+    const { socket } = this;
+    // What was handed over and still waits in the socket has not gone out.
+    const gone = () => socket.bytesWritten - socket.writableLength;
+    const before = gone();
+    this.#stall = this.#clock.after(STALL_TIMEOUT, () => {
+      if (gone() === before) socket.destroy();
+      else this.#watchStall();
+    });
+  }
+
+  /** Gives the request up when its body stops coming before there is an answer. */
+  #watchBody(wait: number): void {
+    this.#bodyWatch = this.#clock.after(wait, () => {
+      this.#bodyWatch = undefined;
+      if (this.#state !== BODY || this.#responseStarted) return;
+      const silence = this.#clock.monotonic() - this.#lastBody;
+      if (silence < BODY_TIMEOUT || this.socket.isPaused()) {
+        this.#watchBody(Math.max(BODY_TIMEOUT - silence, 1_000));
+        return;
+      }
+      this.#leaveUpstream(false);
+      this.#refuseAndClose("head-timeout", "the request's body stopped coming");
+    });
   }
 
   #onClosed(): void {
     const between = this.#state === HEAD;
     this.#state = CLOSED;
     this.#clearTimer();
+    this.#clock.clear(this.#stall);
+    this.#clock.clear(this.#bodyWatch);
     this.#leaveUpstream(false);
     this.#service.abandon(this);
     if (!between) this.#ended({ status: this.#status, complete: false });
@@ -491,6 +524,8 @@ export class ServerConnection implements Exchange, RawHandler {
     const writable = this.#client ? this.#transmitRaw(this.#client) : this.#transmitHead(upstream);
     if (this.requestDone || this.#state !== WAIT) return;
     this.#state = BODY;
+    this.#lastBody = this.#clock.monotonic();
+    if (this.#bodyWatch === undefined) this.#watchBody(BODY_TIMEOUT);
     if (!writable) this.socket.pause();
     else this.#readOn();
   }
@@ -695,6 +730,7 @@ export class ServerConnection implements Exchange, RawHandler {
     if (this.socket.write(bytes)) return;
     this.#needDrain = true;
     this.#upstream?.pause();
+    if (this.#stall === undefined) this.#watchStall();
   }
 
   #reset(): void {

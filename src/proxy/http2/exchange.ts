@@ -14,6 +14,7 @@ import type {
   Upstream,
   UpstreamHandler,
 } from "../http/exchange.ts";
+import { ATTEMPT_LIMIT } from "../http/limits.ts";
 import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { DialError } from "../transport/dial.ts";
 import { ERROR } from "./frame.ts";
@@ -21,9 +22,6 @@ import { ORIG_PROTO } from "./message.ts";
 import { Http2Request } from "./request.ts";
 import type { Http2ServerConnection } from "./server-connection.ts";
 import type { Http2Failure, Http2Stream, StreamHandler } from "./stream.ts";
-
-/** A request is tried at so many places before the proxy gives up. */
-const ATTEMPT_LIMIT = 5;
 
 /** What may stand in a target that is written into an HTTP/1 request line. */
 const TARGET = /^[\x21-\x7e\x80-\xff]*$/;

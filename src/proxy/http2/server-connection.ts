@@ -1,15 +1,18 @@
 // The accepting side of HTTP/2 on a socket: one client connection, and an exchange for each of its streams.
 import type { Socket } from "node:net";
-import type { Clock } from "../../util/clock.ts";
+import { PASSPORTS } from "../../rules/passport.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
+import { errorFields } from "../http/answer.ts";
 import type { Service } from "../http/exchange.ts";
-import { NO_EDITS, type RequestEdits } from "../http/message.ts";
+import { STALL_TIMEOUT } from "../http/limits.ts";
+import { type Field, NO_EDITS, type RequestEdits } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import { Http2Connection } from "./connection.ts";
 import { Http2Exchange } from "./exchange.ts";
 import { ERROR } from "./frame.ts";
 import { KeepAlive, type KeepAliveOptions } from "./keep-alive.ts";
-import { Http2Failure } from "./stream.ts";
+import { Http2Failure, type Http2Stream } from "./stream.ts";
 import { TurnWriter } from "./turn-writer.ts";
 
 export interface Http2ServerConnectionOptions {
@@ -23,6 +26,9 @@ export interface Http2ServerConnectionOptions {
   /** Called once when the connection is gone. */
   readonly onClose: (connection: Http2ServerConnection) => void;
 }
+
+/** How often stalls are looked for, ms. */
+const STALL_LOOK = 15_000;
 
 /** A client that does not take our last words is not waited for longer than this, ms. */
 const LAST_WORDS = 1_000;
@@ -41,6 +47,7 @@ export class Http2ServerConnection {
   /** Exchanges whose responses wait for the socket. */
   readonly #waiting = new Set<Http2Exchange>();
   #errno: string | undefined;
+  #stalls: Timer | undefined;
 
   constructor(socket: Socket, service: Service, options: Http2ServerConnectionOptions) {
     const { clock, tcp } = options;
@@ -63,6 +70,7 @@ export class Http2ServerConnection {
         onOutput: () => this.#writer.announce(),
         congested: () => this.#writer.congested,
         onStream: (stream) => new Http2Exchange(this, stream),
+        onOversized: (stream, reason) => this.#refuseOversized(stream, reason),
         onEnd: () => this.#end(),
       },
       {
@@ -71,6 +79,7 @@ export class Http2ServerConnection {
         streamWindow: options.streamWindow,
         connectionWindow: options.connectionWindow,
         maxStreams: options.maxStreams,
+        extendedConnect: true,
       },
     );
     const { machine } = this;
@@ -125,6 +134,7 @@ export class Http2ServerConnection {
     this.#keepAlive.heard();
     this.machine.receive(bytes);
     this.#keepAlive.wake();
+    this.#watchStalls();
     // Who does not read our answers gets no further questions answered.
     if (this.#writer.congested) this.socket.pause();
   }
@@ -134,6 +144,28 @@ export class Http2ServerConnection {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const exchange of waiting) exchange.onUncongested();
+  }
+
+  #refuseOversized(stream: Http2Stream, reason: string): void {
+    const { service } = this;
+    service.failed(undefined, "head-too-large", reason);
+    const options = { trusted: service.trusted, meshClose: false, detail: reason };
+    const fields: Field[] = [
+      [":status", String(PASSPORTS["head-too-large"].status)],
+      ...errorFields("head-too-large", options),
+    ];
+    this.machine.sendHeaders(stream, fields, true);
+  }
+
+  /** Looks from time to time, while anything is under way, whether the client lets it go on. */
+  #watchStalls(): void {
+    this.#stalls ??= this.clock.after(STALL_LOOK, () => {
+      this.#stalls = undefined;
+      const { machine } = this;
+      machine.dropStalled(this.clock.monotonic() - STALL_TIMEOUT);
+      if (!machine.ended && (machine.active > 0 || machine.stalledSince < Number.POSITIVE_INFINITY))
+        this.#watchStalls();
+    });
   }
 
   #lose(reason: string): void {
@@ -149,6 +181,8 @@ export class Http2ServerConnection {
   #end(): void {
     this.#keepAlive.stop();
     const { socket, clock } = this;
+    clock.clear(this.#stalls);
+    this.#stalls = undefined;
     if (socket.destroyed) return;
     this.#writer.flush();
     const timer = clock.after(LAST_WORDS, () => socket.destroy());

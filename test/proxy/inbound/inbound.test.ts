@@ -203,12 +203,6 @@ test("bytes that are no HTTP go through both ways, with half-close", () =>
     assert.match(metrics, /inbound_tcp_authz_allow_total\{[^}]*\} 1/);
   }));
 
-test("HTTP/2 is recognised and carried as bytes", () =>
-  world(echoing, async ({ plain }) => {
-    const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    await plain().send(preface).sees(preface);
-  }));
-
 test("a server that speaks first is heard at once on an opaque port", () =>
   world(
     (peer) => peer.send("220 ready\r\n"),
