@@ -14,6 +14,7 @@ export interface Target {
 
 /** A target's name is that of its file and of its corpus. */
 export const TARGETS: Readonly<Record<string, () => Promise<Target>>> = {
+  http1: () => import("./http1.ts"),
   hpack: () => import("./hpack.ts"),
   "http2-connection": () => import("./http2-connection.ts"),
   huffman: () => import("./huffman.ts"),
