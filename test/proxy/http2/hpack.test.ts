@@ -167,6 +167,59 @@ test("RFC 7541 C.1, C.2: integers and single fields", () => {
   assert.equal(new HpackDecoder().decode(hex("3f9a0a 82")), [[":method", "GET"]]);
 });
 
+test("a field in a table is one tuple, on all connections, and is written again by its index", () => {
+  const block = new HpackEncoder().encode([["x-one", "tuple"]]);
+  const decoders = [new HpackDecoder(), new HpackDecoder()];
+  const [a, b] = decoders.map((decoder) => decoder.decode(block)[0]);
+  assert.is(a, b);
+  assert.is(decoders[0]!.decode(hex("be"))[0], a);
+  const encoder = new HpackEncoder();
+  encoder.encode([a!]);
+  assert.is(encoder.encode([b!]).toString("hex"), "be");
+  assert.is(encoder.encode([["x-one", "tuple"]]).toString("hex"), "be", "by its text as well");
+});
+
+test("what must not be indexed on one connection is not on the next", () => {
+  const decoder = new HpackDecoder();
+  const [header] = decoder.decode(hex("1008 7061 7373 776f 7264 0673 6563 7265 74"));
+  const encoder = new HpackEncoder();
+  for (const block of [encoder.encode([header!]), encoder.encode([header!])])
+    assert.is(block.toString("hex"), "100870617373776f726406736563726574");
+  const [plain] = decoder.decode(hex("0008 7061 7373 776f 7264 0673 6563 7265 74"));
+  assert.is(encoder.encode([plain!])[0]! & 0xc0, 0x40);
+});
+
+test("a name whose values are always others does not push out those that last", () => {
+  const encoder = new HpackEncoder();
+  const decoder = new HpackDecoder();
+  const lasting: Header = ["user-agent", "a client that stays the same"];
+  decoder.decode(encoder.encode([lasting]));
+  for (let i = 0; i < 1_000; i += 1) {
+    const list: Header[] = [[":path", `/${i}`], ["x-request-id", `id-${i}`], lasting];
+    const block = encoder.encode(list);
+    if (i > 20) assert.ok(block.length < 24, `${block.length} bytes`);
+    assert.equal(decoder.decode(block), list);
+  }
+  // It recurs, so it is worth a place from now on.
+  for (const size of [8, 6, 1]) {
+    const block = encoder.encode([[":path", "/same"]]);
+    assert.ok(block.length <= size, `${block.length} bytes`);
+    assert.equal(decoder.decode(block), [[":path", "/same"]]);
+  }
+});
+
+test("characters that cannot be sent become question marks, not others", () => {
+  for (const value of ["\u010a", "\u010a".repeat(40)]) {
+    const [header] = new HpackDecoder().decode(
+      new HpackEncoder().encode([
+        ["x", value],
+        [":path", value],
+      ]),
+    );
+    assert.is(header![1], "?".repeat(value.length));
+  }
+});
+
 test("secrets are never indexed", () => {
   const block = new HpackEncoder().encode([["authorization", "Bearer x"]]);
   assert.is(block[0]! & 0xf0, 0x10);
