@@ -13,33 +13,16 @@ import type { Socket } from "node:net";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
+import { AcceptedExchange, addedEdits } from "../http/accepted-exchange.ts";
 import { mergeEdits } from "../http/edits.ts";
-import type {
-  Exchange,
-  ExchangeEnd,
-  ExchangeRecord,
-  LocalResponse,
-  Route,
-  Service,
-  Upstream,
-} from "../http/exchange.ts";
-import { ATTEMPT_LIMIT, BODY_TIMEOUT, HEAD_TIMEOUT, STALL_TIMEOUT } from "../http/limits.ts";
+import type { Exchange, LocalResponse, Route, Service, Upstream } from "../http/exchange.ts";
+import { BODY_TIMEOUT, HEAD_TIMEOUT, STALL_TIMEOUT } from "../http/limits.ts";
 import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
-import type { DialError } from "../transport/dial.ts";
 import { answer, response } from "./answer.ts";
 import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { ClientConnection, type RawHandler } from "./client-connection.ts";
-import {
-  COMPLETE,
-  Head,
-  INCOMPLETE,
-  METHOD_CONNECT,
-  METHOD_HEAD,
-  METHOD_OTHER,
-  METHOD_POST,
-  spliceHead,
-} from "./head.ts";
+import { COMPLETE, Head, INCOMPLETE, METHOD_CONNECT, METHOD_HEAD, spliceHead } from "./head.ts";
 import { HeadBuffer } from "./head-buffer.ts";
 import { fieldLines, Http1Request, writeResponse } from "./message.ts";
 
@@ -67,41 +50,25 @@ export interface ServerConnectionOptions {
   readonly onClose: (connection: ServerConnection) => void;
 }
 
-export class ServerConnection implements Exchange, RawHandler {
+export class ServerConnection extends AcceptedExchange implements RawHandler {
   readonly socket: Socket;
   readonly version = 1;
   /** gRPC has no HTTP/1 form. */
   readonly grpc = false;
   readonly head = new Head();
   readonly request: Http1Request = new Http1Request(this.head);
-  attempts = 0;
-  failure: DialError | undefined;
-  startedAt = 0;
-  requestDone = false;
-  requestBytes = 0;
-  responseBytes = 0;
-  record: ExchangeRecord | undefined;
-  readonly #service: Service;
-  readonly #clock: Clock;
   readonly #tcp: TcpSeries;
   readonly #onClose: (connection: ServerConnection) => void;
   readonly #chunks = new ChunkedBody();
   readonly #partial = new HeadBuffer();
+  /** The service's fields, in either form. */
   readonly #addedLines: Buffer;
   readonly #added: RequestEdits;
   #state = HEAD;
-  #upstream: Upstream | undefined;
   /** The upstream, when the exchange is raw. */
   #client: ClientConnection | undefined;
-  #route: Route | undefined;
-  /** What the route, and whoever watches, change of the request. */
-  #edits: RequestEdits = NO_EDITS;
-  #watchEdits: RequestEdits | undefined;
   #framed = FRAMED_NONE;
   #remaining = 0;
-  #responseStarted = false;
-  #status = 0;
-  #grpcStatus: number | undefined;
   #isHead = false;
   #isHttp10 = false;
   /** A response that is not raw is written in chunks. */
@@ -123,16 +90,12 @@ export class ServerConnection implements Exchange, RawHandler {
   #reading = false;
 
   constructor(socket: Socket, service: Service, options: ServerConnectionOptions) {
+    super(service, options.clock);
     this.socket = socket;
-    this.#service = service;
-    this.#clock = options.clock;
     this.#tcp = options.tcp;
     this.#onClose = options.onClose;
     this.#addedLines = Buffer.from(fieldLines(service.added), "latin1");
-    this.#added =
-      service.added.length === 0
-        ? NO_EDITS
-        : { fields: service.added.map(([name, value]) => ({ op: "add", name, value })) };
+    this.#added = addedEdits(service);
     this.#tcp.opened();
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     socket.on("end", () => this.#onEnd());
@@ -169,16 +132,8 @@ export class ServerConnection implements Exchange, RawHandler {
     this.socket.destroy();
   }
 
-  /** The request may be sent once more without the server being able to tell: it has not been worked on. */
-  get repeatable(): boolean {
-    const { method } = this.head;
-    return (
-      this.#first !== undefined &&
-      this.requestDone &&
-      method !== METHOD_POST &&
-      method !== METHOD_CONNECT &&
-      method !== METHOD_OTHER
-    );
+  protected get kept(): boolean {
+    return this.#first !== undefined;
   }
 
   // ── The client's side ───────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +145,7 @@ export class ServerConnection implements Exchange, RawHandler {
         this.#readHeads(bytes);
         break;
       case BODY:
-        this.#lastBody = this.#clock.monotonic();
+        this.#lastBody = this.clock.monotonic();
         this.#forwardBody(bytes, 0);
         break;
       case TUNNEL:
@@ -220,7 +175,7 @@ export class ServerConnection implements Exchange, RawHandler {
       const result = this.head.readRequest(buf, at, buf.length);
       if (result === INCOMPLETE) {
         this.#partial.append(buf, at, buf.length);
-        this.#timer ??= this.#clock.after(HEAD_TIMEOUT, () => this.#refuseHead("head-timeout"));
+        this.#timer ??= this.clock.after(HEAD_TIMEOUT, () => this.#refuseHead("head-timeout"));
         return;
       }
       if (this.#timer !== undefined) this.#clearTimer();
@@ -239,16 +194,7 @@ export class ServerConnection implements Exchange, RawHandler {
   /** Takes up the request whose head was read; returns the position after what belongs to it. */
   #begin(buf: Buffer): number {
     const { head } = this;
-    this.startedAt = this.#clock.monotonic();
-    this.attempts = 0;
-    this.failure = undefined;
-    this.requestBytes = 0;
-    this.responseBytes = 0;
-    this.record = undefined;
-    this.#watchEdits = undefined;
-    this.#responseStarted = false;
-    this.#status = 0;
-    this.#grpcStatus = undefined;
+    this.renew();
     this.#isHead = head.method === METHOD_HEAD;
     this.#isHttp10 = head.minor === 0;
     if (this.#isHttp10 ? !head.keepAlive : head.close) this.#closeAfter = true;
@@ -271,13 +217,7 @@ export class ServerConnection implements Exchange, RawHandler {
     this.#first = buf;
     this.#firstEnd = end;
     this.#state = WAIT;
-    const { watch, context } = this.#service;
-    if (watch) {
-      const watching = watch.begin(this, context);
-      this.record = watching?.record;
-      this.#watchEdits = watching?.edits;
-    }
-    this.#service.dispatch(this);
+    this.begin();
     return end;
   }
 
@@ -331,27 +271,27 @@ export class ServerConnection implements Exchange, RawHandler {
     if (this.#framed === FRAMED_LENGTH) {
       const end = this.#advance(buf, start);
       if (end > start) this.#onBodyData(buf, start, end);
-      if (this.requestDone) this.#upstream?.end(undefined);
+      if (this.requestDone) this.upstream?.end(undefined);
       return end;
     }
     const end = this.#chunks.read(buf, start, buf.length, this.#onBodyData);
     if (this.#chunks.failed) return -1;
     this.requestDone = this.#chunks.done;
-    if (this.requestDone) this.#upstream?.end(this.#chunks.trailers);
+    if (this.requestDone) this.upstream?.end(this.#chunks.trailers);
     return end;
   }
 
   readonly #onBodyData = (buf: Buffer, start: number, end: number): void => {
-    if (this.#upstream && !this.#upstream.write(buf.subarray(start, end))) this.#bodyWritable = false;
+    if (this.upstream && !this.upstream.write(buf.subarray(start, end))) this.#bodyWritable = false;
   };
 
   #toUpstream(bytes: Buffer): boolean {
-    return this.#client ? this.#client.writeRaw(bytes) : this.#upstream!.write(bytes);
+    return this.#client ? this.#client.writeRaw(bytes) : this.upstream!.write(bytes);
   }
 
   #badBody(): void {
-    const started = this.#responseStarted;
-    this.#leaveUpstream(false);
+    const started = this.responseStarted;
+    this.leaveUpstream(false);
     if (started) this.socket.destroy();
     else this.#refuseAndClose("chunk");
   }
@@ -359,7 +299,7 @@ export class ServerConnection implements Exchange, RawHandler {
   #onEnd(): void {
     switch (this.#state) {
       case TUNNEL:
-        this.#upstream?.end(undefined);
+        this.upstream?.end(undefined);
         break;
       case CLOSED:
         break;
@@ -372,9 +312,9 @@ export class ServerConnection implements Exchange, RawHandler {
   #onDrain(): void {
     if (!this.#needDrain) return;
     this.#needDrain = false;
-    this.#clock.clear(this.#stall);
+    this.clock.clear(this.#stall);
     this.#stall = undefined;
-    this.#upstream?.resume();
+    this.upstream?.resume();
     if (this.#state === HEAD) this.#readOn();
   }
 
@@ -384,7 +324,7 @@ export class ServerConnection implements Exchange, RawHandler {
     // What was handed over and still waits in the socket has not gone out.
     const gone = () => socket.bytesWritten - socket.writableLength;
     const before = gone();
-    this.#stall = this.#clock.after(STALL_TIMEOUT, () => {
+    this.#stall = this.clock.after(STALL_TIMEOUT, () => {
       if (gone() === before) socket.destroy();
       else this.#watchStall();
     });
@@ -392,15 +332,15 @@ export class ServerConnection implements Exchange, RawHandler {
 
   /** Gives the request up when its body stops coming before there is an answer. */
   #watchBody(wait: number): void {
-    this.#bodyWatch = this.#clock.after(wait, () => {
+    this.#bodyWatch = this.clock.after(wait, () => {
       this.#bodyWatch = undefined;
-      if (this.#state !== BODY || this.#responseStarted) return;
-      const silence = this.#clock.monotonic() - this.#lastBody;
+      if (this.#state !== BODY || this.responseStarted) return;
+      const silence = this.clock.monotonic() - this.#lastBody;
       if (silence < BODY_TIMEOUT || this.socket.isPaused()) {
         this.#watchBody(Math.max(BODY_TIMEOUT - silence, 1_000));
         return;
       }
-      this.#leaveUpstream(false);
+      this.leaveUpstream(false);
       this.#refuseAndClose("head-timeout", "the request's body stopped coming");
     });
   }
@@ -409,61 +349,25 @@ export class ServerConnection implements Exchange, RawHandler {
     const between = this.#state === HEAD;
     this.#state = CLOSED;
     this.#clearTimer();
-    this.#clock.clear(this.#stall);
-    this.#clock.clear(this.#bodyWatch);
-    this.#leaveUpstream(false);
-    this.#service.abandon(this);
-    if (!between) this.#ended({ status: this.#status, complete: false });
+    this.clock.clear(this.#stall);
+    this.clock.clear(this.#bodyWatch);
+    this.leaveUpstream(false);
+    this.service.abandon(this);
+    if (!between) this.ended({ status: this.status, complete: false });
     this.#tcp.closed(this.#errno);
     this.#onClose(this);
   }
 
-  /** The exchange is through with its upstream, which has served it to its end (`complete`) or is given up. */
-  #leaveUpstream(complete: boolean, broken?: PassportKey): void {
-    const upstream = this.#upstream;
-    if (!upstream) return;
-    this.#upstream = undefined;
-    this.#client = undefined;
-    if (!complete) upstream.cancel();
-    const now = this.#clock.monotonic();
-    this.#route!.release(
-      upstream,
-      this.#responseStarted
-        ? { status: this.#status, grpcStatus: this.#grpcStatus, complete, latency: now - this.startedAt }
-        : undefined,
-      now,
-      broken,
-    );
-  }
-
-  #ended(end: Partial<ExchangeEnd> & { status: number; complete: boolean }): void {
-    const { record } = this;
-    if (!record) return;
-    this.record = undefined;
-    record.end(this, {
-      grpcStatus: this.#grpcStatus,
-      trailers: undefined,
-      error: undefined,
-      resetCode: undefined,
-      ...end,
-    });
-  }
-
   #clearTimer(): void {
-    this.#clock.clear(this.#timer);
+    this.clock.clear(this.#timer);
     this.#timer = undefined;
   }
 
   // ── The service's word ──────────────────────────────────────────────────────────────────────────────────────
 
-  send(upstream: Upstream, route: Route, edits: RequestEdits = NO_EDITS): void {
-    this.#upstream = upstream;
+  override send(upstream: Upstream, route: Route, edits?: RequestEdits): void {
     this.#client = upstream instanceof ClientConnection ? upstream : undefined;
-    this.#route = route;
-    this.#edits = edits;
-    this.attempts += 1;
-    upstream.attach(this);
-    if (upstream.connected) this.#transmit(upstream);
+    super.send(upstream, route, edits);
   }
 
   refuse(key: PassportKey, detail?: string): void {
@@ -479,14 +383,14 @@ export class ServerConnection implements Exchange, RawHandler {
     if (this.#state === CLOSED) return;
     const stays = this.#mayStay();
     this.#write(response(local.status, local.fields, !stays));
-    this.#ended({ status: local.status, complete: true });
+    this.ended({ status: local.status, complete: true });
     if (stays) this.#next();
     else this.#linger();
   }
 
   /** After an answer of our own the connection lives on when the request was read to its end. */
   #mayStay(): boolean {
-    return !this.#closeAfter && this.requestDone && !this.#service.draining;
+    return !this.#closeAfter && this.requestDone && !this.service.draining;
   }
 
   #next(): void {
@@ -512,19 +416,19 @@ export class ServerConnection implements Exchange, RawHandler {
     detail: string | undefined,
     close: boolean,
   ): void {
-    const { trusted, marksFailures } = this.#service;
+    const { trusted, marksFailures } = this.service;
     const { status } = PASSPORTS[key];
-    this.#service.failed(exchange, key, detail);
+    this.service.failed(exchange, key, detail);
     this.#write(answer(key, { trusted, detail, meshClose: marksFailures && status >= 502 }, close));
-    this.#ended({ status, complete: true, error: key });
+    this.ended({ status, complete: true, error: key });
   }
 
-  #transmit(upstream: Upstream): void {
-    this.#route!.began(this);
+  protected transmit(upstream: Upstream): void {
+    this.route!.began(this);
     const writable = this.#client ? this.#transmitRaw(this.#client) : this.#transmitHead(upstream);
     if (this.requestDone || this.#state !== WAIT) return;
     this.#state = BODY;
-    this.#lastBody = this.#clock.monotonic();
+    this.#lastBody = this.clock.monotonic();
     if (this.#bodyWatch === undefined) this.#watchBody(BODY_TIMEOUT);
     if (!writable) this.socket.pause();
     else this.#readOn();
@@ -534,7 +438,7 @@ export class ServerConnection implements Exchange, RawHandler {
     const { head, request } = this;
     client.beginRaw(this, this.#isHead, head.method === METHOD_CONNECT, head.upgrade);
     client.requestDone = this.requestDone;
-    const edits = mergeEdits(this.#edits, this.#watchEdits);
+    const edits = this.editsBeside(NO_EDITS);
     if (edits === NO_EDITS) return client.writeRaw(request.splice(this.#addedLines, this.#firstEnd));
     const whole = request.edited(mergeEdits(this.#added, edits));
     return client.writeRaw(
@@ -546,9 +450,8 @@ export class ServerConnection implements Exchange, RawHandler {
 
   #transmitHead(upstream: Upstream): boolean {
     const { head } = this;
-    const edits = mergeEdits(mergeEdits(this.#added, this.#watchEdits), this.#edits);
     const bodyless = this.#framed === FRAMED_NONE;
-    upstream.request(this.request, edits, bodyless);
+    upstream.request(this.request, this.editsBeside(this.#added), bodyless);
     if (bodyless || this.#firstEnd === head.end) return true;
     // What was only followed when it came is read again, this time for its data.
     this.#chunks.reset();
@@ -575,19 +478,6 @@ export class ServerConnection implements Exchange, RawHandler {
 
   // ── The upstream's side ─────────────────────────────────────────────────────────────────────────────────────
 
-  onConnected(upstream: Upstream): void {
-    this.#transmit(upstream);
-  }
-
-  onConnectFailed(upstream: Upstream, error: DialError): void {
-    this.#upstream = undefined;
-    this.#client = undefined;
-    this.#route!.release(upstream, undefined, this.#clock.monotonic());
-    this.failure = error;
-    if (this.attempts < ATTEMPT_LIMIT) this.#service.dispatch(this);
-    else this.refuse(error.key, error.message);
-  }
-
   onRawInterim(bytes: Buffer): void {
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
     if (!this.#isHttp10) this.#write(bytes);
@@ -597,14 +487,11 @@ export class ServerConnection implements Exchange, RawHandler {
     if (!this.#isHttp10) this.#write(writeResponse(head, ""));
   }
 
-  #responseBegins(head: ResponseHead | undefined, status: number): void {
+  /** As `responseBegins`: the request cannot be sent again, and it may be the connection's last. */
+  #begins(head: ResponseHead | undefined, status: number): void {
     this.#first = undefined;
-    this.#responseStarted = true;
-    this.#status = status;
-    const now = this.#clock.monotonic();
-    this.#route!.measured(now - this.startedAt, now, status, head);
-    if (this.record && head) this.record.response(this, head);
-    if (this.#service.draining || !this.requestDone) this.#closeAfter = true;
+    this.responseBegins(head, status);
+    if (this.service.draining || !this.requestDone) this.#closeAfter = true;
   }
 
   onRawResponse(client: ClientConnection, buf: Buffer, end: number): void {
@@ -612,7 +499,7 @@ export class ServerConnection implements Exchange, RawHandler {
     const { status } = head;
     // Most responses are never looked into.
     const looked = this.record !== undefined || status === 429 || status >= 500;
-    this.#responseBegins(looked ? client.view(buf) : undefined, status);
+    this.#begins(looked ? client.view(buf) : undefined, status);
     if (client.untilClose || (this.#isHttp10 && !head.keepAlive)) this.#closeAfter = true;
     this.responseBytes += end - head.end;
     // A proxy states its own version (RFC 9110 §6.2); what an older server framed is framed for 1.1 as well.
@@ -629,7 +516,7 @@ export class ServerConnection implements Exchange, RawHandler {
   }
 
   onResponse(_upstream: Upstream, head: ResponseHead): void {
-    this.#responseBegins(head, head.status);
+    this.#begins(head, head.status);
     const bodyless = this.#isHead || head.status === 204 || head.status === 304;
     let framing = "";
     this.#chunkedResponse = !bodyless && head.contentLength < 0 && !this.#isHttp10;
@@ -658,8 +545,8 @@ export class ServerConnection implements Exchange, RawHandler {
     if (this.#chunkedResponse)
       this.#write(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
     this.#chunkedResponse = false;
-    this.#leaveUpstream(true);
-    this.#ended({ status: this.#status, complete: true, trailers });
+    this.leaveUpstream(true);
+    this.ended({ status: this.status, complete: true, trailers });
     if (!this.requestDone) this.#linger();
     else if (this.#closeAfter) this.#finish();
     else {
@@ -682,7 +569,7 @@ export class ServerConnection implements Exchange, RawHandler {
   }
 
   #openTunnel(head: ResponseHead | undefined, status: number): void {
-    this.#responseBegins(head, status);
+    this.#begins(head, status);
     this.#state = TUNNEL;
     this.#chunkedResponse = false;
   }
@@ -706,21 +593,16 @@ export class ServerConnection implements Exchange, RawHandler {
     _resetCode?: number,
   ): void {
     const tunnel = this.#state === TUNNEL;
-    const started = this.#responseStarted;
+    const started = this.responseStarted;
     // Of a tunnel both ends were said: an orderly end. Otherwise the client must not take the break for one.
-    this.#leaveUpstream(tunnel && errno === undefined, tunnel ? undefined : key);
+    this.leaveUpstream(tunnel && errno === undefined, tunnel ? undefined : key);
     if (tunnel) {
       if (errno === undefined) this.socket.destroySoon();
       else abort(this.socket);
     } else if (started) abort(this.socket);
     // The idle connection may have been closing when the request was sent: then nobody has read it.
-    else if (this.#mayRepeat(upstream, key, unprocessed)) this.#service.dispatch(this);
+    else if (this.mayRepeat(upstream, key, unprocessed)) this.service.dispatch(this);
     else this.refuse(key, errno);
-  }
-
-  #mayRepeat(upstream: Upstream, key: PassportKey, unprocessed: boolean): boolean {
-    if (this.attempts >= ATTEMPT_LIMIT || this.#first === undefined || !this.requestDone) return false;
-    return unprocessed || (key === "upstream-closed" && upstream.reused && this.repeatable);
   }
 
   // ── Between exchanges ───────────────────────────────────────────────────────────────────────────────────────
@@ -729,14 +611,15 @@ export class ServerConnection implements Exchange, RawHandler {
     this.#tcp.write.inc(bytes.length);
     if (this.socket.write(bytes)) return;
     this.#needDrain = true;
-    this.#upstream?.pause();
+    this.upstream?.pause();
     if (this.#stall === undefined) this.#watchStall();
   }
 
   #reset(): void {
     this.#state = HEAD;
     this.#first = undefined;
-    this.#route = undefined;
+    this.route = undefined;
+    this.#client = undefined;
   }
 
   /** The last response is out; close in order. */
@@ -761,7 +644,7 @@ export class ServerConnection implements Exchange, RawHandler {
     this.#clearTimer();
     this.socket.end();
     this.socket.resume();
-    this.#timer = this.#clock.after(LINGER_TIMEOUT, () => this.socket.destroy());
+    this.#timer = this.clock.after(LINGER_TIMEOUT, () => this.socket.destroy());
   }
 }
 

@@ -3,20 +3,10 @@
 //   HEADERS → dispatch → (held until connected) → upstream ⇄ stream → both ends said, or a reset
 import type { PassportKey } from "../../rules/passport.ts";
 import { PASSPORTS } from "../../rules/passport.ts";
+import { AcceptedExchange } from "../http/accepted-exchange.ts";
 import { errorFields, errorText } from "../http/answer.ts";
-import { mergeEdits } from "../http/edits.ts";
-import type {
-  Exchange,
-  ExchangeEnd,
-  ExchangeRecord,
-  LocalResponse,
-  Route,
-  Upstream,
-  UpstreamHandler,
-} from "../http/exchange.ts";
-import { ATTEMPT_LIMIT } from "../http/limits.ts";
-import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
-import type { DialError } from "../transport/dial.ts";
+import type { LocalResponse, Upstream } from "../http/exchange.ts";
+import type { Field, ResponseHead } from "../http/message.ts";
 import { ERROR } from "./frame.ts";
 import { ORIG_PROTO } from "./message.ts";
 import { Http2Request } from "./request.ts";
@@ -26,24 +16,13 @@ import type { Http2Failure, Http2Stream, StreamHandler } from "./stream.ts";
 /** What may stand in a target that is written into an HTTP/1 request line. */
 const TARGET = /^[\x21-\x7e\x80-\xff]*$/;
 
-export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
+export class Http2Exchange extends AcceptedExchange implements StreamHandler {
   version: 1 | 2 = 2;
   tunnels = false;
   grpc = false;
   request!: Http2Request;
-  attempts = 0;
-  failure: DialError | undefined;
-  startedAt = 0;
-  requestDone = false;
-  requestBytes = 0;
-  responseBytes = 0;
-  record: ExchangeRecord | undefined;
   readonly #connection: Http2ServerConnection;
   readonly #stream: Http2Stream;
-  #upstream: Upstream | undefined;
-  #route: Route | undefined;
-  #edits: RequestEdits = NO_EDITS;
-  #watchEdits: RequestEdits | undefined;
   /** The request is at its upstream; body bytes follow at once. */
   #sending = false;
   /** Body bytes that came before; kept until the request cannot be sent again. */
@@ -52,42 +31,37 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
   #trailers: readonly Field[] | undefined;
   /** Body bytes that the upstream took but has no room for yet: the client gets no further room. */
   #unconsumed = 0;
-  #responseStarted = false;
   #tunnel = false;
-  #status = 0;
-  #grpcStatus: number | undefined;
   /** The response has been said to its end. */
   #answered = false;
   #closed = false;
 
   constructor(connection: Http2ServerConnection, stream: Http2Stream) {
+    super(connection.service, connection.clock);
     this.#connection = connection;
     this.#stream = stream;
+  }
+
+  protected get kept(): boolean {
+    return this.requestBytes === 0 || this.#held !== undefined;
   }
 
   // ── The client's side ───────────────────────────────────────────────────────────────────────────────────────
 
   onHeaders(headers: readonly Field[], end: boolean): void {
     const request = new Http2Request(headers);
-    const { service, clock } = this.#connection;
     this.request = request;
     this.version = request.version;
     this.grpc = request.grpc;
     this.tunnels = request.method === "CONNECT";
-    this.startedAt = clock.monotonic();
+    this.startedAt = this.clock.monotonic();
     this.requestDone = end;
     // It must not become two requests, or none, where it is written as HTTP/1.
     if (!TARGET.test(request.path) || !TARGET.test(request.authority)) {
       this.refuse("request-line");
       return;
     }
-    const { watch, context } = service;
-    if (watch) {
-      const watching = watch.begin(this, context);
-      this.record = watching?.record;
-      this.#watchEdits = watching?.edits;
-    }
-    service.dispatch(this);
+    this.begin();
   }
 
   onData(bytes: Buffer, end: boolean): void {
@@ -97,7 +71,7 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     else if (this.#sending) {
       this.#held = undefined;
       if (bytes.length > 0) this.#toUpstream(bytes);
-      if (end) this.#upstream?.end(undefined);
+      if (end) this.upstream?.end(undefined);
     } else if (bytes.length > 0) {
       // The client's window bounds what is held.
       this.#held ??= [];
@@ -109,16 +83,16 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
   onTrailers(trailers: readonly Field[]): void {
     this.requestDone = true;
     this.#trailers = trailers;
-    if (this.#sending) this.#upstream?.end(trailers);
+    if (this.#sending) this.upstream?.end(trailers);
   }
 
   onDrain(): void {
-    this.#upstream?.resume();
+    this.upstream?.resume();
   }
 
   /** The client's connection can take more. */
   onUncongested(): void {
-    this.#upstream?.resume();
+    this.upstream?.resume();
   }
 
   onClose(error: Http2Failure | undefined): void {
@@ -128,66 +102,37 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     // In order, or it was we who reset.
     if (this.#answered) return;
     this.#answered = true;
-    this.#leaveUpstream(false);
-    this.#connection.service.abandon(this);
-    this.#ended({ status: this.#status, complete: false, resetCode: error?.code });
+    this.#leave(false);
+    this.service.abandon(this);
+    this.ended({ status: this.status, complete: false, resetCode: error?.code });
+  }
+
+  /** As `leaveUpstream`: and nothing is sent there any more. */
+  #leave(complete: boolean, broken?: PassportKey): void {
+    this.#sending = false;
+    this.leaveUpstream(complete, broken);
+  }
+
+  #begins(head: ResponseHead, status: number): void {
+    this.#held = undefined;
+    this.responseBegins(head, status);
   }
 
   #toUpstream(bytes: Buffer): void {
-    if (this.#upstream!.write(bytes)) this.#connection.machine.consume(this.#stream, bytes.length);
+    if (this.upstream!.write(bytes)) this.#connection.machine.consume(this.#stream, bytes.length);
     else this.#unconsumed += bytes.length;
-  }
-
-  /** The exchange is through with its upstream, which has served it to its end (`complete`) or is given up. */
-  #leaveUpstream(complete: boolean, broken?: PassportKey): void {
-    const upstream = this.#upstream;
-    if (!upstream) return;
-    this.#upstream = undefined;
-    this.#sending = false;
-    if (!complete) upstream.cancel();
-    const now = this.#connection.clock.monotonic();
-    this.#route!.release(
-      upstream,
-      this.#responseStarted
-        ? { status: this.#status, grpcStatus: this.#grpcStatus, complete, latency: now - this.startedAt }
-        : undefined,
-      now,
-      broken,
-    );
-  }
-
-  #ended(end: Partial<ExchangeEnd> & { status: number; complete: boolean }): void {
-    const { record } = this;
-    if (!record) return;
-    this.record = undefined;
-    record.end(this, {
-      grpcStatus: this.#grpcStatus,
-      trailers: undefined,
-      error: undefined,
-      resetCode: undefined,
-      ...end,
-    });
   }
 
   // ── The service's word ──────────────────────────────────────────────────────────────────────────────────────
 
-  send(upstream: Upstream, route: Route, edits: RequestEdits = NO_EDITS): void {
-    this.#upstream = upstream;
-    this.#route = route;
-    this.#edits = edits;
-    this.attempts += 1;
-    upstream.attach(this);
-    if (upstream.connected) this.#transmit(upstream);
-  }
-
   refuse(key: PassportKey, detail?: string): void {
     if (this.#answered) return;
-    const { service } = this.#connection;
+    const { service } = this;
     const { status, grpcStatus } = PASSPORTS[key];
     service.failed(this, key, detail);
     const options = { trusted: service.trusted, meshClose: false, detail };
     if (this.grpc) {
-      this.#grpcStatus = grpcStatus;
+      this.grpcStatus = grpcStatus;
       this.#answer(200, [
         ["content-type", "application/grpc"],
         ["grpc-status", String(grpcStatus)],
@@ -195,14 +140,14 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
         ...errorFields(key, options),
       ]);
     } else this.#answer(status, [...errorFields(key, options), ["content-length", "0"], dateField()]);
-    this.#ended({ status: this.grpc ? 200 : status, complete: true, error: key });
+    this.ended({ status: this.grpc ? 200 : status, complete: true, error: key });
   }
 
   respond(local: LocalResponse): void {
     if (this.#answered) return;
     const { status, fields, grpcStatus, message } = local;
     if (this.grpc && grpcStatus !== undefined) {
-      this.#grpcStatus = grpcStatus;
+      this.grpcStatus = grpcStatus;
       this.#answer(200, [
         ["content-type", "application/grpc"],
         ["grpc-status", String(grpcStatus)],
@@ -210,7 +155,7 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
         ...fields,
       ]);
     } else this.#answer(status, [...fields, ["content-length", "0"], dateField()]);
-    this.#ended({ status: this.grpc ? 200 : status, complete: true });
+    this.ended({ status: this.grpc ? 200 : status, complete: true });
   }
 
   /** A whole response of our own. */
@@ -234,16 +179,12 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     return list;
   }
 
-  #transmit(upstream: Upstream): void {
-    this.#route!.began(this);
-    const added = this.#connection.added;
+  protected transmit(upstream: Upstream): void {
+    this.route!.began(this);
     const held = this.#held;
     const bodyless = this.requestDone && held === undefined && this.#trailers === undefined;
-    upstream.request(
-      this.request,
-      mergeEdits(mergeEdits(added, this.#watchEdits), this.#edits),
-      bodyless && !this.tunnels,
-    );
+    const edits = this.editsBeside(this.#connection.added);
+    upstream.request(this.request, edits, bodyless && !this.tunnels);
     this.#sending = true;
     if (held) {
       // Sent again after a failure, it has given its room back already.
@@ -259,18 +200,6 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
 
   // ── The upstream's side ─────────────────────────────────────────────────────────────────────────────────────
 
-  onConnected(upstream: Upstream): void {
-    this.#transmit(upstream);
-  }
-
-  onConnectFailed(upstream: Upstream, error: DialError): void {
-    this.#upstream = undefined;
-    this.#route!.release(upstream, undefined, this.#connection.clock.monotonic());
-    this.failure = error;
-    if (this.attempts < ATTEMPT_LIMIT) this.#connection.service.dispatch(this);
-    else this.refuse(error.key, error.message);
-  }
-
   onInterim(head: ResponseHead): void {
     this.#connection.machine.sendHeaders(this.#stream, this.#list(head.status, head.fields()), false);
   }
@@ -278,23 +207,14 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
   onResponse(_upstream: Upstream, head: ResponseHead, end = false): void {
     // The server did not switch protocols; over HTTP/2 a 2xx would say that it did.
     if (this.request.protocol !== undefined && head.status < 300) {
-      this.#leaveUpstream(false);
+      this.#leave(false);
       this.refuse("bad-response", `status ${head.status} to a ${this.request.protocol} upgrade`);
       return;
     }
     this.#begins(head, head.status);
-    if (this.grpc && end) this.#grpcStatus = numberOf(head.get("grpc-status"));
+    if (this.grpc && end) this.grpcStatus = numberOf(head.get("grpc-status"));
     if (end) this.#answered = true;
     this.#connection.machine.sendHeaders(this.#stream, this.#list(head.status, head.fields()), end);
-  }
-
-  #begins(head: ResponseHead, status: number): void {
-    this.#responseStarted = true;
-    this.#held = undefined;
-    this.#status = status;
-    const now = this.#connection.clock.monotonic();
-    this.#route!.measured(now - this.startedAt, now, status, head);
-    this.record?.response(this, head);
   }
 
   onTunnel(_upstream: Upstream, head: ResponseHead): void {
@@ -308,9 +228,9 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
   onBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
     const sent = this.#connection.machine.sendData(this.#stream, bytes, false);
-    if (!sent) this.#upstream?.pause();
+    if (!sent) this.upstream?.pause();
     else if (this.#connection.congested) {
-      this.#upstream?.pause();
+      this.upstream?.pause();
       this.#connection.waitUncongested(this);
     }
   }
@@ -320,10 +240,10 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     const headOnly = this.#answered;
     this.#answered = true;
     if (this.grpc && trailers) {
-      for (const [name, value] of trailers) if (name === "grpc-status") this.#grpcStatus = numberOf(value);
+      for (const [name, value] of trailers) if (name === "grpc-status") this.grpcStatus = numberOf(value);
     }
-    this.#leaveUpstream(true);
-    this.#ended({ status: this.#status, complete: true, trailers });
+    this.#leave(true);
+    this.ended({ status: this.status, complete: true, trailers });
     if (this.#closed) return;
     machine.batch(() => {
       if (!headOnly) {
@@ -348,11 +268,11 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
     resetCode?: number,
   ): void {
     const orderly = this.#tunnel && errno === undefined;
-    this.#leaveUpstream(orderly, this.#tunnel ? undefined : key);
+    this.#leave(orderly, this.#tunnel ? undefined : key);
     if (this.#answered) return;
-    if (!this.#responseStarted && this.#mayRepeat(upstream, key, unprocessed)) {
-      this.#connection.service.dispatch(this);
-    } else if (this.#responseStarted || resetCode !== undefined) {
+    if (!this.responseStarted && this.mayRepeat(upstream, key, unprocessed)) {
+      this.service.dispatch(this);
+    } else if (this.responseStarted || resetCode !== undefined) {
       this.#breakOff(orderly ? ERROR.NO_ERROR : (resetCode ?? ERROR.INTERNAL_ERROR), key);
     } else this.refuse(key, errno);
   }
@@ -360,21 +280,11 @@ export class Http2Exchange implements Exchange, UpstreamHandler, StreamHandler {
   /** Ends the stream so that the client sees a failure, not an end. */
   #breakOff(code: number, key: PassportKey): void {
     this.#answered = true;
-    this.#ended({ status: this.#status, complete: false, error: key, resetCode: code });
+    this.ended({ status: this.status, complete: false, error: key, resetCode: code });
     this.#connection.machine.reset(this.#stream, code);
-  }
-
-  #mayRepeat(upstream: Upstream, key: PassportKey, unprocessed: boolean): boolean {
-    if (this.attempts >= ATTEMPT_LIMIT || !this.requestDone) return false;
-    if (this.requestBytes > 0 && this.#held === undefined) return false;
-    return (
-      unprocessed || (key === "upstream-closed" && upstream.reused && IDEMPOTENT.has(this.request.method))
-    );
   }
 }
 
-/** RFC 9110 §9.2.2 */
-const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 const NOTHING = Buffer.alloc(0);
 
 function numberOf(text: string | undefined): number | undefined {

@@ -3,10 +3,11 @@ import type { Socket } from "node:net";
 import { PASSPORTS } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
+import { addedEdits } from "../http/accepted-exchange.ts";
 import { errorFields } from "../http/answer.ts";
 import type { Service } from "../http/exchange.ts";
 import { STALL_TIMEOUT } from "../http/limits.ts";
-import { type Field, NO_EDITS, type RequestEdits } from "../http/message.ts";
+import type { Field, RequestEdits } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import { Http2Connection } from "./connection.ts";
 import { Http2Exchange } from "./exchange.ts";
@@ -54,10 +55,7 @@ export class Http2ServerConnection {
     this.socket = socket;
     this.service = service;
     this.clock = clock;
-    this.added =
-      service.added.length === 0
-        ? NO_EDITS
-        : { fields: service.added.map(([name, value]) => ({ op: "add", name, value })) };
+    this.added = addedEdits(service);
     this.#tcp = tcp;
     this.#onClose = options.onClose;
     this.#writer = new TurnWriter(socket, () => this.machine.flush());
