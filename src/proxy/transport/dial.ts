@@ -147,8 +147,14 @@ class Dialled {
   #onConnect(): void {
     this.#reached = true;
     this.#options.clock.clear(this.#timer);
-    if (!this.#target.tls) this.#ready();
-    else this.#timer = this.#options.clock.after(HANDSHAKE_TIMEOUT, () => this.#timeout("tls-handshake"));
+    if (!this.#target.tls) {
+      this.#ready();
+      return;
+    }
+    // tls.connect takes neither from its options, and small writes would wait for the peer's delayed ACKs.
+    this.socket.setNoDelay(true);
+    if (this.#options.keepAlive > 0) this.socket.setKeepAlive(true, this.#options.keepAlive);
+    this.#timer = this.#options.clock.after(HANDSHAKE_TIMEOUT, () => this.#timeout("tls-handshake"));
   }
 
   #ready(): void {
