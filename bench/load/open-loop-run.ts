@@ -1,0 +1,38 @@
+// Runs the open-loop generator as a process beside the proxies that it calls.
+import { cpuSince } from "../closed-loop.ts";
+import { type Bench, type Child, LOAD_CORE } from "../harness.ts";
+import { Histogram } from "../histogram.ts";
+import type { OpenLoopResult, OpenLoopSettings } from "./open-loop.ts";
+
+/** What came of one run. */
+export interface OpenLoop {
+  /** µs, from when each request was due. */
+  readonly latency: Histogram;
+  /** CPU µs per request and proxy. */
+  readonly cpu: number;
+}
+
+export interface OpenLoopRun extends Omit<OpenLoopSettings, "warmUp"> {
+  readonly processes: readonly Child[];
+}
+
+/** Long enough for a just-in-time compiler to see the work, s. */
+const WARM_UP = 2;
+
+/** @throws Error when a request failed */
+export async function openLoop(bench: Bench, { processes, ...run }: OpenLoopRun): Promise<OpenLoop> {
+  const settings: OpenLoopSettings = { ...run, warmUp: WARM_UP };
+  const before = processes.map((child) => child.cpu());
+  const output = await bench.run(
+    "open-loop load",
+    LOAD_CORE,
+    process.execPath,
+    [bench.program("load/open-loop.ts")],
+    { OPEN_LOOP: JSON.stringify(settings) },
+  );
+  const { user, system } = cpuSince(processes, before);
+  const { due, failed, latency } = JSON.parse(output) as OpenLoopResult;
+  if (failed > 0) throw new Error(`${failed} of ${due} requests failed at ${run.rate}/s`);
+  const carried = run.rate * (run.seconds + WARM_UP) * (processes.length || 1);
+  return { latency: Histogram.of(latency), cpu: (user + system) / carried };
+}

@@ -1,0 +1,61 @@
+// The same subjects at several loads: one table of CPU per request, one of requests per second, one of memory.
+import { type Load, measureLoad, middle, type Sample } from "./closed-loop.ts";
+import type { Cell, RowResult, Table } from "./report.ts";
+import { failuresOf, type Outcome, type Stage, type Subject } from "./stage.ts";
+
+export interface SweepStep {
+  readonly name: string;
+  readonly load: Load;
+}
+
+export interface Sweep {
+  readonly steps: readonly SweepStep[];
+  readonly subjects: readonly Subject[];
+  readonly notes: readonly string[];
+}
+
+/** Measures every subject at every step. */
+export async function sweep(stage: Stage, { steps, subjects, notes }: Sweep): Promise<RowResult> {
+  const results: { step: SweepStep; outcomes: Outcome<Sample>[] }[] = [];
+  for (const step of steps) {
+    stage.log(`at ${step.name}`);
+    const outcomes = await stage.compare(subjects, (running) => measureLoad(stage, running, step.load));
+    results.push({ step, outcomes });
+  }
+  const table = (
+    caption: string,
+    digits: number,
+    pick: (sample: Sample, subject: Subject) => Cell,
+  ): Table => ({
+    caption,
+    columns: steps.map(({ name }) => ({ head: name, digits })),
+    rows: subjects.map((subject, index) => ({
+      name: subject.name,
+      cells: results.map(({ outcomes }) => {
+        const { samples } = outcomes[index]!;
+        return samples.length === 0 ? "not measured" : pick(middle(samples), subject);
+      }),
+    })),
+  });
+  const ofProxy = (pick: (sample: Sample) => number) => (sample: Sample, subject: Subject) =>
+    subject.kind === "direct" ? null : pick(sample);
+  return {
+    tables: [
+      table(
+        "CPU µs per request and proxy",
+        1,
+        ofProxy((sample) => sample.cpu),
+      ),
+      table("Requests per second", 0, (sample) => sample.perSecond),
+      table("p99, ms", 2, (sample) => (sample.latency?.p99 ?? 0) / 1_000),
+      table(
+        "Anonymous memory of a proxy after it, MB",
+        1,
+        ofProxy((sample) => sample.anonymous),
+      ),
+    ],
+    verdicts: [],
+    failures: results.flatMap(({ step, outcomes }) => failuresOf(outcomes, ` (${step.name})`)),
+    notes,
+  };
+}
