@@ -50,6 +50,7 @@ export class ClientSession {
           writer.write(bytes);
         },
         onOutput: () => writer.announce(),
+        taken: () => writer.taken,
         congested: () => writer.congested,
         onStream: () => {
           throw new Error("a client is not sent requests");

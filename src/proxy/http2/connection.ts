@@ -51,6 +51,11 @@ export interface ConnectionHandler {
   /** Bytes for the peer: once per batch, or, with `onOutput`, once per `flush`; more often when there are many. */
   write(bytes: Buffer): void;
   /**
+   * Whether nothing that was written waits any more, so that its memory can be used again. For a plain socket:
+   * `writableLength === 0` right after the write.
+   */
+  taken?(): boolean;
+  /**
    * There is something to send, which waits for `flush`: whoever implements this gathers what several batches send.
    * It comes once until then.
    */
@@ -174,7 +179,10 @@ export class Http2Connection {
     this.#receiveWindow = options.connectionWindow;
     this.#time = options.now();
     this.#owedSince = this.#time;
-    this.#output = new Output((bytes) => handler.write(bytes));
+    this.#output = new Output(
+      (bytes) => handler.write(bytes),
+      () => handler.taken?.() ?? false,
+    );
     this.batch(() => this.#introduce());
   }
 

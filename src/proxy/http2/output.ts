@@ -1,10 +1,13 @@
 // What one connection is about to send. Frames are written side by side into a page that all connections share, one
-// after the other; what was written goes out as one piece. A page is written once from its beginning to its end and
-// then left to the garbage collector: a socket may still be sending from it.
+// after the other; what was written goes out as one piece. What has gone out of a page is not written over, unless the
+// socket says that it has taken it: it may still be sending from there.
 
-/** Size of a page, and of one for bodies, bytes. */
+/** Size of a page, of one for bodies, and of one when many are in use, bytes. */
 const PAGE = 16 * 1024;
 const LARGE_PAGE = 66 * 1024;
+const SMALL_PAGE = 2 * 1024;
+/** Pages in use at the same time from which on they are small: connections that all have a few bytes to send. */
+const MANY = 64;
 /** A page with less room than this is not used again, bytes. */
 const REMNANT = 512;
 /** Pages kept with room in them. */
@@ -17,8 +20,9 @@ interface Page {
   at: number;
 }
 
-/** Pages with room, the last one used next. */
+/** Pages with room, the last one used next; and how many are in use. */
 const spare: Page[] = [];
+let used = 0;
 const NO_PAGE: Page = { bytes: Buffer.alloc(0), at: 0 };
 
 export class Output {
@@ -26,11 +30,14 @@ export class Output {
   bytes = NO_PAGE.bytes;
   at = 0;
   readonly #write: (bytes: Buffer) => void;
+  readonly #taken: () => boolean;
   #page = NO_PAGE;
   #from = 0;
 
-  constructor(write: (bytes: Buffer) => void) {
+  /** @param taken whether all that was written so far may be written over */
+  constructor(write: (bytes: Buffer) => void, taken: () => boolean) {
     this.#write = write;
+    this.#taken = taken;
   }
 
   /** Bytes that have not gone out. */
@@ -46,24 +53,20 @@ export class Output {
   #turn(size: number): void {
     const waiting = this.size;
     if (waiting > MAX_MOVED || waiting + size > LARGE_PAGE) this.flush();
-    const { bytes } = this;
+    const before = this.#page;
     const from = this.#from;
     const moved = this.size;
-    // Nobody has seen what is moved: the next user may write over it, once it is copied.
-    this.at = from;
     const page = take(moved + size);
-    bytes.copy(page.bytes, page.at, from, from + moved);
-    this.#release();
+    if (moved > 0) before.bytes.copy(page.bytes, page.at, from, from + moved);
+    // Nobody has seen what was moved.
+    giveBack(before, from);
     this.#page = page;
     this.bytes = page.bytes;
     this.#from = page.at;
     this.at = page.at + moved;
   }
 
-  #release(): void {
-    const page = this.#page;
-    page.at = this.at;
-    if (page.bytes.length - page.at >= REMNANT && spare.length < MAX_SPARE) spare.push(page);
+  #leave(): void {
     this.#page = NO_PAGE;
     this.bytes = NO_PAGE.bytes;
     this.at = 0;
@@ -72,23 +75,36 @@ export class Output {
 
   /** Forgets what there is. */
   discard(): void {
-    this.at = this.#from;
-    this.#release();
+    giveBack(this.#page, this.#from);
+    this.#leave();
   }
 
   /** Hands over what there is. */
   flush(): void {
-    if (this.at === this.#from) return;
-    const written = this.bytes.subarray(this.#from, this.at);
-    this.#release();
-    this.#write(written);
+    const page = this.#page;
+    const from = this.#from;
+    const to = this.at;
+    if (to === from) return;
+    this.#leave();
+    this.#write(page.bytes.subarray(from, to));
+    giveBack(page, this.#taken() ? from : to);
   }
 }
 
 /** A page with so much room. */
 function take(size: number): Page {
+  used += 1;
   const last = spare.at(-1);
   if (last !== undefined && last.bytes.length - last.at >= size) return spare.pop()!;
-  const length = size <= PAGE / 2 ? PAGE : Math.max(size, LARGE_PAGE);
+  const usual = used > MANY ? SMALL_PAGE : PAGE;
+  const length = size <= usual / 2 ? usual : Math.max(size, used > MANY ? 0 : LARGE_PAGE);
   return { bytes: Buffer.allocUnsafeSlow(length), at: 0 };
+}
+
+/** The page may be written again from `at` on. */
+function giveBack(page: Page, at: number): void {
+  if (page === NO_PAGE) return;
+  used -= 1;
+  page.at = at;
+  if (page.bytes.length - at >= REMNANT && spare.length < MAX_SPARE) spare.push(page);
 }

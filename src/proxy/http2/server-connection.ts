@@ -66,6 +66,7 @@ export class Http2ServerConnection {
           this.#writer.write(bytes);
         },
         onOutput: () => this.#writer.announce(),
+        taken: () => this.#writer.taken,
         congested: () => this.#writer.congested,
         onStream: (stream) => new Http2Exchange(this, stream),
         onOversized: (stream, reason) => this.#refuseOversized(stream, reason),

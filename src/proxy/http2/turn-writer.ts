@@ -1,5 +1,6 @@
 // Gathers what one connection sends in a turn of the event loop into one write: streams that have nothing to do with
 // each other share a system call and, with TLS, a record. The bytes wait in the machine, which tells when it has some.
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 /** What may wait in the socket before whoever writes is told to stop, bytes. */
@@ -29,6 +30,11 @@ export class TurnWriter {
     return this.#socket.writableLength >= SOCKET_LIMIT;
   }
 
+  /** The kernel, or TLS, has all that was written: its memory may be used again. Other streams may keep it. */
+  get taken(): boolean {
+    return this.#socket instanceof Socket && this.#socket.writableLength === 0;
+  }
+
   /** The machine has something to send. */
   announce(): void {
     // The check phase comes right after the sockets that are readable now were all read: later than a microtask,
@@ -41,7 +47,7 @@ export class TurnWriter {
     this.#flushMachine();
   }
 
-  /** The bytes must not change afterwards. */
+  /** The bytes must not change until they are `taken`. */
   write(bytes: Buffer): void {
     const socket = this.#socket;
     if (!socket.destroyed && !socket.writableEnded) socket.write(bytes);

@@ -75,7 +75,14 @@ test("what is written goes out in order, whole, and is not changed by what is wr
       }),
       (writes) => {
         const got: Buffer[][] = [[], [], []];
-        const outputs = got.map((list) => new Output((bytes) => list.push(bytes)));
+        // One copies what it is given and lets its memory be used again.
+        const outputs = got.map(
+          (list, which) =>
+            new Output(
+              (bytes) => list.push(which === 0 ? Buffer.from(bytes) : bytes),
+              () => which === 0,
+            ),
+        );
         const meant: number[][] = [[], [], []];
         writes.forEach(([which, size, flush], index) => {
           const output = outputs[which]!;
@@ -98,7 +105,10 @@ test("what is written goes out in order, whole, and is not changed by what is wr
 
 test("what is discarded is never written", () => {
   const written: Buffer[] = [];
-  const output = new Output((bytes) => written.push(bytes));
+  const output = new Output(
+    (bytes) => written.push(bytes),
+    () => false,
+  );
   output.reserve(10);
   output.at += 10;
   output.discard();
