@@ -33,13 +33,15 @@ export interface Upstream {
 
 /** Whoever waits for a response. Each exchange ends by exactly one of onEnd, onBroken, onConnectFailed. */
 export interface UpstreamHandler {
+  /** Uses the bytes of `onBody` only during the call: they need not be copied for it. */
+  readonly borrows?: boolean;
   onConnected(upstream: Upstream): void;
   onConnectFailed(upstream: Upstream, error: DialError): void;
   /** An interim response (1xx other than 101). */
   onInterim(head: ResponseHead): void;
   /** The head of the response; valid for the length of the exchange. `end`: no body follows, `onEnd` comes at once. */
   onResponse(upstream: Upstream, head: ResponseHead, end?: boolean): void;
-  /** Body bytes, the handler's own. */
+  /** Body bytes, the handler's own, unless it `borrows` them. */
   onBody(bytes: Buffer): void;
   onEnd(upstream: Upstream, trailers: readonly Field[] | undefined): void;
   /**

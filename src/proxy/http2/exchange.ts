@@ -17,6 +17,8 @@ import type { Http2Failure, Http2Stream, StreamHandler } from "./stream.ts";
 const TARGET = /^[\x21-\x7e\x80-\xff]*$/;
 
 export class Http2Exchange extends AcceptedExchange implements StreamHandler {
+  /** The machine takes copies of what it cannot send at once. */
+  readonly borrows = true;
   version: 1 | 2 = 2;
   tunnels = false;
   grpc = false;

@@ -158,11 +158,15 @@ export class Http2Upstream implements Upstream, StreamHandler {
 
   onData(chunk: Buffer, end: boolean): void {
     const { length } = chunk;
-    if (length > 0) {
-      // A copy: the socket's buffer is used again.
-      const bytes = Buffer.allocUnsafe(length);
-      chunk.copy(bytes, 0, 0, length);
-      this.#handler?.onBody(bytes);
+    const handler = this.#handler;
+    if (length > 0 && handler !== undefined) {
+      let bytes = chunk;
+      if (!handler.borrows) {
+        // The socket's buffer is used again.
+        bytes = Buffer.allocUnsafe(length);
+        chunk.copy(bytes, 0, 0, length);
+      }
+      handler.onBody(bytes);
     }
     if (end) this.#finish(undefined);
     else if (this.#paused) this.#unconsumed += length;
