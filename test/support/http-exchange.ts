@@ -9,7 +9,6 @@ import {
 } from "../../src/proxy/http/message.ts";
 import type { DialError } from "../../src/proxy/transport/dial.ts";
 import type { PassportKey } from "../../src/rules/passport.ts";
-import { until } from "./until.ts";
 
 export interface FakeRequest {
   readonly method?: string;
@@ -76,6 +75,7 @@ export class FakeExchange implements Exchange, UpstreamHandler {
   onOver: () => void = () => {};
   /** Keep the chunks; without it only their size is counted. */
   keeps = true;
+  readonly #waiting: (() => void)[] = [];
   readonly #fake: FakeRequest;
   #edits: RequestEdits = NO_EDITS;
 
@@ -96,13 +96,22 @@ export class FakeExchange implements Exchange, UpstreamHandler {
     return this.ended || this.refused !== undefined || this.broken !== undefined;
   }
 
-  async done(timeout = 10_000): Promise<this> {
-    await until(
-      () => this.over,
-      timeout,
-      () => `the end of ${this.request.path}`,
-    );
-    return this;
+  /** @throws when it is not over within `timeout` ms */
+  done(timeout = 10_000): Promise<this> {
+    if (this.over) return Promise.resolve(this);
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`${this.request.path} was not over in time`)), timeout);
+      this.#waiting.push(() => {
+        clearTimeout(late);
+        resolve(this);
+      });
+    });
+  }
+
+  #over(): void {
+    this.onOver();
+    if (!this.over) return;
+    for (const next of this.#waiting.splice(0)) next();
   }
 
   send(upstream: Upstream, route?: Route, edits?: RequestEdits): void {
@@ -116,7 +125,7 @@ export class FakeExchange implements Exchange, UpstreamHandler {
 
   refuse(key: PassportKey): void {
     this.refused = key;
-    this.onOver();
+    this.#over();
   }
 
   respond(): void {}
@@ -182,7 +191,7 @@ export class FakeExchange implements Exchange, UpstreamHandler {
     this.trailers = trailers;
     this.ended = true;
     this.#leave(true);
-    this.onOver();
+    this.#over();
   }
 
   onWritable(): void {
@@ -199,6 +208,6 @@ export class FakeExchange implements Exchange, UpstreamHandler {
     this.broken = { key, errno, unprocessed, resetCode };
     this.#leave(false);
     this.onFailure();
-    this.onOver();
+    this.#over();
   }
 }

@@ -6,10 +6,12 @@ import * as assert from "uvu/assert";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { Http2Pool } from "../../../src/proxy/balance/http2-pool.ts";
 import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../../../src/proxy/http2/client-connection.ts";
+import { Http2Connection } from "../../../src/proxy/http2/connection.ts";
 import { ERROR, TYPE } from "../../../src/proxy/http2/frame.ts";
 import { Families, TcpSeries } from "../../../src/proxy/telemetry/series.ts";
 import type { DialError } from "../../../src/proxy/transport/dial.ts";
 import { systemClock } from "../../../src/util/clock.ts";
+import { hurried } from "../../support/clock.ts";
 import { freePort } from "../../support/free-port.ts";
 import { FakeExchange, type FakeRequest } from "../../support/http-exchange.ts";
 import { frameOf, settingsFrame } from "../../support/http2-frames.ts";
@@ -495,6 +497,80 @@ test_("a closed pool finishes what it has taken", async (keep) => {
   });
   assert.ok(asked.every(({ body }) => body === "ok"));
   await until(() => server.live === 0, 5_000, "the end of its connections");
+});
+
+test_("a silent peer is asked, and then given up, but only while it owes an answer", async (keep) => {
+  const server = keep(
+    await RawServer.start((peer) => {
+      peer.send(settingsFrame([]));
+    }),
+  );
+  const client = keep(new Client(server.port, {}, hurried(100)));
+  const exchange = await client.ask().done();
+  assert.is(exchange.broken!.key, "upstream-closed");
+  const { received } = await server.connection();
+  assert.ok(received.endsWith(frameOf(TYPE.PING, 0, 0, Buffer.alloc(8)).toString("latin1")));
+});
+
+test_("connections that are not needed end, the first of them last", async (keep) => {
+  const held: http2.ServerHttp2Stream[] = [];
+  const server = keep(await new Server((stream) => held.push(stream), { maxConcurrentStreams: 1 }).listen());
+  const client = keep(new Client(server.port, {}, hurried(100)));
+  const asked = Array.from({ length: 8 }, () => client.ask());
+  await until(() => held.length === 8);
+  for (const stream of held) OK(stream, {});
+  for (const exchange of asked) assert.is((await exchange.done()).body, "ok");
+  await until(() => server.live === 1);
+  assert.is(client.pool.size, 1);
+  await until(() => server.live === 0);
+  assert.is(client.pool.size, 0);
+  held.length = 0;
+  const again = client.ask();
+  await until(() => held.length === 1);
+  OK(held[0]!, {});
+  assert.is((await again.done()).body, "ok");
+});
+
+/** A server of our own codec that reads no body, and has little room for all of a connection's together. */
+async function unreading(): Promise<RawServer> {
+  return RawServer.start(({ socket }) => {
+    const machine = new Http2Connection(
+      {
+        write: (bytes) => socket.write(bytes),
+        onStream: (stream) => ({
+          onHeaders: (headers) => {
+            if (headers.some(([name, value]) => name === ":path" && value === "/stuck")) return;
+            machine.sendHeaders(stream, [[":status", "204"]], true);
+          },
+          onData: () => {},
+          onTrailers: () => {},
+          onClose: () => {},
+        }),
+        onEnd: () => socket.end(),
+      },
+      {
+        side: "server",
+        now: systemClock.monotonic,
+        streamWindow: 1_000_000,
+        connectionWindow: 65_535,
+        maxStreams: 100,
+      },
+    );
+    socket.on("data", (bytes: Buffer) => machine.receive(bytes));
+  });
+}
+
+test_("a connection that stands still for want of window is joined by another", async (keep) => {
+  const server = keep(await unreading());
+  const client = keep(new Client(server.port));
+  assert.is((await client.ask().done()).response?.status, 204);
+  const stuck = client.ask({ path: "/stuck", method: "POST", body: Buffer.alloc(200_000), end: false });
+  assert.is((await client.ask().done()).response?.status, 204, "it still carries heads");
+  await until(() => client.connects === 2);
+  const upload = client.ask({ method: "POST", body: Buffer.alloc(1_000) });
+  assert.is((await upload.done()).response?.status, 204);
+  assert.is(client.pool.size, 2);
+  assert.not(stuck.over);
 });
 
 test.run();
