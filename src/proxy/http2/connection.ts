@@ -102,7 +102,7 @@ const MAX_UNREAD = 200;
 /** Requests per second that were begun and dropped at once, by the client or by an error that it provoked. */
 const MAX_RESETS = 200;
 /** A client that waited for so long had a reason to drop its request, ms. */
-const PATIENCE = 100;
+const PATIENCE = 20;
 /** Frames without effect per second. */
 const MAX_IDLE = 10_000;
 /** Grants of hardly any room, per second, to a stream that waits for room; and what counts as such, bytes. */
@@ -260,7 +260,9 @@ export class Http2Connection {
    */
   get stalledSince(): number {
     let since = this.#owedSince;
-    for (const stream of this.#streams.values()) since = Math.min(since, stream.stalledSince);
+    for (const { stalledSince } of this.#streams.values()) {
+      if (stalledSince >= 0 && stalledSince < since) since = stalledSince;
+    }
     return since;
   }
 
@@ -304,12 +306,7 @@ export class Http2Connection {
   /** Begins a stream with a request; only while `available`, and with `:protocol` only while `extendedConnect`. */
   open(headers: readonly Header[], end: boolean, handler: StreamHandler): Http2Stream {
     if (!this.available) throw new Error("no stream can be opened on this connection");
-    const stream = new Http2Stream(
-      this.#nextId,
-      this.#peerStreamWindow,
-      this.#options.streamWindow,
-      Number.NEGATIVE_INFINITY,
-    );
+    const stream = new Http2Stream(this.#nextId, this.#peerStreamWindow, this.#options.streamWindow, 0);
     stream.handler = handler;
     for (let i = 0; i < headers.length; i += 1) {
       const [name, value] = headers[i]!;
@@ -435,7 +432,8 @@ export class Http2Connection {
         return;
       }
       for (const stream of [...this.#streams.values()]) {
-        if (stream.stalledSince < limit) this.reset(stream, ERROR.CANCEL, "the peer is too slow");
+        if (stream.stalledSince >= 0 && stream.stalledSince < limit)
+          this.reset(stream, ERROR.CANCEL, "the peer is too slow");
       }
     });
   }
@@ -658,7 +656,12 @@ export class Http2Connection {
       this.#emitReset(id, ERROR.REFUSED_STREAM);
       return undefined;
     }
-    const stream = new Http2Stream(id, this.#peerStreamWindow, this.#options.streamWindow, this.#time);
+    const stream = new Http2Stream(
+      id,
+      this.#peerStreamWindow,
+      this.#options.streamWindow,
+      Math.floor(this.#time),
+    );
     stream.handler = unreadable ? NOBODY : this.#handler.onStream(stream);
     this.#streams.set(id, stream);
     return stream;
@@ -986,7 +989,7 @@ export class Http2Connection {
       left -= run;
       stream.progress += run;
     }
-    stream.stalledSince = Number.POSITIVE_INFINITY;
+    stream.stalledSince = -1;
     if (stream.closed || stream.localEnded) return;
     if (stream.after === "end") {
       this.#emit(TYPE.DATA, FLAG.END_STREAM, stream.id, 0);
@@ -1019,8 +1022,8 @@ export class Http2Connection {
 
   /** Dates the stall of a stream with something to send and no room; the little that was sent is no progress. */
   #mark(stream: Http2Stream): void {
-    if (stream.stalledSince !== Number.POSITIVE_INFINITY && stream.progress < PROGRESS) return;
-    stream.stalledSince = this.#options.now();
+    if (stream.stalledSince >= 0 && stream.progress < PROGRESS) return;
+    stream.stalledSince = Math.floor(this.#options.now());
     stream.progress = 0;
   }
 
@@ -1045,7 +1048,7 @@ export class Http2Connection {
     this.#queued -= stream.queued;
     stream.queue = undefined;
     stream.queued = 0;
-    stream.stalledSince = Number.POSITIVE_INFINITY;
+    stream.stalledSince = -1;
     this.#streams.delete(stream.id);
     if (this.#starved.size > 0) this.#starved.delete(stream);
     // What nobody will consume any more must not lessen the others' room.

@@ -175,6 +175,8 @@ export interface HpackLimits {
 
 export const HPACK_LIMITS: HpackLimits = { tableSize: 4_096, listSize: 16_384, count: 200 };
 
+/** Where a list is gathered, with what was there before behind it. */
+const list: Header[] = [];
 /** Where Huffman codes are decoded; never longer than a block allows. */
 let scratch = Buffer.allocUnsafe(4_096);
 
@@ -201,7 +203,6 @@ export class HpackDecoder {
     const { listSize, count: most } = this.#limits;
     const { kinds } = this;
     const table = this.#table;
-    const headers: Header[] = [];
     let size = 0;
     let count = 0;
     let resizable = true;
@@ -232,7 +233,7 @@ export class HpackDecoder {
       size += sizeOf(header);
       // Beyond the limits it is read on, so that the tables stay in step, but nothing more is kept.
       if (size <= listSize && count < most) {
-        headers.push(header);
+        list[count] = header;
         kinds[count] = kind;
       }
       count += 1;
@@ -241,7 +242,8 @@ export class HpackDecoder {
     if (size > listSize)
       throw new HeaderListTooLarge(`header list of ${size} bytes, the limit is ${listSize}`);
     if (count > most) throw new HeaderListTooLarge(`${count} headers, the limit is ${most}`);
-    return headers;
+    // A copy of the right size, which an array that grows never has.
+    return list.slice(0, count);
   }
 
   /** A field with its value as text; its kind goes to `kinds[slot]`, unless that is -1. */

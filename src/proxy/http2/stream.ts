@@ -56,15 +56,15 @@ export class Http2Stream {
   after: "more" | "end" | readonly Header[] = "more";
   waiting = false;
   /**
-   * Since when the peer lets us send nothing of what waits, or next to nothing, ms, monotonic; Infinity while nothing
-   * waits. Next to nothing is less than `PROGRESS` (or less than all of it) since the time given.
+   * Since when the peer lets us send nothing of what waits, or next to nothing, whole ms, monotonic; -1 while nothing
+   * waits. (A small integer needs no memory of its own.)
    */
-  stalledSince = Number.POSITIVE_INFINITY;
+  stalledSince = -1;
   /** Bytes sent since then. */
   progress = 0;
   /** The peer is asked to stop once all of our message has been sent. */
   unwanted = false;
-  /** When the peer began it, ms, monotonic; on servers. */
+  /** When the peer began it, whole ms, monotonic; on servers. */
   readonly begun: number;
   /** Our headers have been sent. */
   answered = false;
