@@ -48,6 +48,12 @@ export interface EndpointOptions {
   readonly onReadyChange: (endpoint: Endpoint) => void;
 }
 
+/**
+ * HTTP/1 heads above this are not carried in HTTP/2, bytes: peers take header lists of 16 KiB (hyper's default, and
+ * ours), counted with 32 bytes for each field, while HTTP/1 knows larger ones.
+ */
+const UPGRADE_LIMIT = 12 * 1024;
+
 export class Endpoint implements ClientOwner, Route {
   readonly key: string;
   readonly target: DialTarget;
@@ -111,11 +117,14 @@ export class Endpoint implements ClientOwner, Route {
    * unused one unless such a one has just proved dead. undefined: too many wait already.
    */
   open(exchange: Exchange): Upstream | undefined {
-    const { version, tunnels } = exchange;
-    if (tunnels ? version === 2 && this.#http2?.takesTunnels : version === 2 || this.#options.upgrades)
-      return this.#streams().take(exchange);
+    if (this.#takesStream(exchange)) return this.#streams().take(exchange);
     const idle = exchange.attempts === 0 ? this.#http1.take(exchange.startedAt) : undefined;
     return idle ?? new ClientConnection(this, this.target, this.#shared.dial, this.tcp);
+  }
+
+  #takesStream({ version, tunnels, request }: Exchange): boolean {
+    if (tunnels) return version === 2 && this.#http2 !== undefined && this.#http2.takesTunnels;
+    return version === 2 || (this.#options.upgrades === true && (request.size ?? 0) <= UPGRADE_LIMIT);
   }
 
   #streams(): Http2Pool {

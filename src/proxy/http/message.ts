@@ -25,6 +25,8 @@ export interface RequestHead extends MessageHead {
   readonly absoluteForm: boolean;
   /** HTTP/1's minor version; 1 for HTTP/2. */
   readonly minor: number;
+  /** Bytes of the head as it came; only of HTTP/1. */
+  readonly size?: number | undefined;
   /** :protocol of an extended CONNECT (RFC 8441), such as `websocket`. */
   readonly protocol?: string | undefined;
 }

@@ -44,6 +44,10 @@ class Http1Message {
     return this.head.minor;
   }
 
+  get size(): number {
+    return this.head.end - this.head.start;
+  }
+
   get(name: string): string | undefined {
     let found: string | undefined;
     this.eachLine((line, value) => {
