@@ -24,6 +24,8 @@ export interface BarChart {
 export interface Line {
   readonly label: string;
   readonly kind: Kind;
+  /** To tell two of a kind apart. */
+  readonly dashed?: boolean;
   /** One for each tick; null leaves a gap. */
   readonly values: readonly (number | null)[];
 }
@@ -54,6 +56,7 @@ const STYLE = `<style>
   .ours { fill: #0969da; stroke: #0969da; }
   .direct { fill: #1a7f37; stroke: #1a7f37; }
   .line { fill: none; stroke-width: 2; }
+  .dashed { stroke-dasharray: 6 4; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
     .faint { fill: #9198a1; }
@@ -111,12 +114,12 @@ export function drawLines({ title, ticks, lines, digits }: LineChart): string {
   for (const [index, tick] of ticks.entries())
     parts.push(text(x(index), HEIGHT + 20, tick, "faint", "middle"));
   const ends = spreadOut(lines.map((line) => y(last(line.values) ?? 10 ** low)));
-  for (const [index, { label, kind, values: points }] of lines.entries()) {
+  for (const [index, { label, kind, dashed, values: points }] of lines.entries()) {
     const path = points.flatMap((value, at) =>
       value === null || value <= 0 ? [] : [`${round(x(at))},${round(y(value))}`],
     );
     if (path.length === 0) continue;
-    parts.push(`<polyline class="${kind} line" points="${path.join(" ")}"/>`);
+    parts.push(`<polyline class="${kind} line${dashed ? " dashed" : ""}" points="${path.join(" ")}"/>`);
     parts.push(text(WIDTH - RIGHT + 8, ends[index]! + 4, `${label} ${last(points)!.toFixed(digits)}`));
   }
   return svg(HEIGHT + 32, title, parts);

@@ -49,7 +49,7 @@ export function drawCharts({ sections }: Results): Record<string, Picture> {
     if (!table) continue;
     const title = `CPU µs per request and proxy, by ${what}`;
     const ticks = table.columns.map(({ head }) => head);
-    const lines = linesOf(table, ticks);
+    const lines = linesOf(table, ticks).map((line) => ({ ...line, dashed: line.label.includes("pair") }));
     if (lines.length > 0) pictures[name] = { title, svg: drawLines({ title, ticks, lines, digits: 1 }) };
   }
   return pictures;

@@ -16,6 +16,7 @@ import { Registry } from "../src/metrics/registry.ts";
 import { parseCsr } from "../src/pki/index.ts";
 import { type DefaultPolicy, defaultServer } from "../src/rules/default-policy.ts";
 import { Authority } from "../test/support/identity-service.ts";
+import { sleep } from "./harness.ts";
 
 const NAMESPACE = "bench";
 /** What the real control plane gives every endpoint. */
@@ -107,12 +108,14 @@ export interface ControlPlaneOptions {
   readonly leafLifetime?: number;
 }
 
+const newServer = () => new GrpcServer({ log: createLogger({ level: "off" }), registry: new Registry() });
+
 export class ControlPlane {
   readonly authority = new Authority("root.bench");
   port = 0;
   /** Certificates given out. */
   certified = 0;
-  readonly #server = new GrpcServer({ log: createLogger({ level: "off" }), registry: new Registry() });
+  #server = newServer();
   readonly #services: Service[] = [];
   readonly #servers = new Map<string, ServerSpec>();
   readonly #leafLifetime: number;
@@ -137,6 +140,16 @@ export class ControlPlane {
   /** @param workload the proxy's token, LINKERD2_PROXY_POLICY_WORKLOAD */
   setServer(workload: string, spec: ServerSpec): void {
     this.#servers.set(workload, spec);
+  }
+
+  /** Goes away for `ms` at least, and comes back at the same port with what it knew. */
+  async restart(ms: number): Promise<void> {
+    const gone = sleep(ms);
+    await this.#server.close();
+    await gone;
+    this.#server = newServer();
+    this.#serve();
+    await this.#server.listen(this.port, "127.0.0.1");
   }
 
   close(): Promise<void> {

@@ -2,7 +2,8 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, release } from "node:os";
-import { VERSION } from "../src/util/version.ts";
+import { join } from "node:path";
+import { packageRoot } from "../src/util/package-root.ts";
 
 /** Programs that rows need: how each tells its version, and the Debian package that has it. */
 const TOOLS = {
@@ -34,12 +35,15 @@ export function describeMachine(): Machine {
     const { error, stdout, stderr } = spawnSync(tool, args, { encoding: "utf8", timeout: 5_000 });
     if (!error) tools[tool] = version.exec(`${stdout}${stderr}`)?.[1] ?? "unknown";
   }
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as {
+    version: string;
+  };
   return {
     kernel: release(),
     cpu: cpus()[0]?.model ?? "unknown",
     cores: availableParallelism(),
     node: process.versions.node,
-    mesh: VERSION,
+    mesh: version,
     tools,
   };
 }

@@ -32,7 +32,7 @@ export const wrk =
       number,
       number,
     ];
-    if (units === 0) throw new Error(`no request succeeded: ${reason(output)}`);
+    if (units === 0) throw new Error(`no request was answered; ${reason(output) || "no error"}`);
     return { units, failed, seconds: us / 1e6, latency: { p50, p90, p99, p999 } };
   };
 
