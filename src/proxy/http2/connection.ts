@@ -90,7 +90,7 @@ export interface ConnectionOptions {
 }
 
 /** A header block in pieces is given up above this, bytes, or in more pieces than this: the CONTINUATION flood. */
-const MAX_BLOCK = 64 * 1024;
+const MAX_BLOCK = 96 * 1024;
 const MAX_PIECES = 64;
 /** Settings in one frame; there are nine known ones. */
 const MAX_SETTINGS = 128;
@@ -106,7 +106,7 @@ const PATIENCE = 20;
 /** Frames without effect per second. */
 const MAX_IDLE = 10_000;
 /** Grants of hardly any room, per second, to a stream that waits for room; and what counts as such, bytes. */
-const MAX_DRIBBLES = 1_000;
+const MAX_DRIBBLES = 10_000;
 const DRIBBLE = 128;
 /** Streams whose late frames are forgiven because we reset them. */
 const MAX_FORGIVEN = 1_024;
