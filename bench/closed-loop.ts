@@ -1,6 +1,6 @@
 // Measures how many requests a proxy carries when there is always another one, and what each costs.
 
-import { type Child, type CpuTime, PROXY_CORE, type Running } from "./harness.ts";
+import { type Child, type CpuTime, coreTime, PROXY_CORE, type Running } from "./harness.ts";
 import type { Percentiles } from "./histogram.ts";
 import type { Column, RowResult, Table, TableRow, Verdict } from "./report.ts";
 import { failuresOf, type Outcome, type Stage, type Subject } from "./stage.ts";
@@ -27,6 +27,8 @@ export interface Sample {
   readonly system: number;
   /** Share of the proxies' core that they used. */
   readonly busy: number;
+  /** Share of it that something else used. */
+  readonly others: number;
   readonly latency: Percentiles | undefined;
   readonly failed: number;
   readonly units: number;
@@ -47,9 +49,11 @@ export async function measureLoad(stage: Stage, { port, processes }: Running, lo
   await load(port, WARM_UP).catch(() => {});
   const before = processes.map((child) => child.cpu());
   const started = performance.now();
+  const coreBefore = coreTime(PROXY_CORE);
   const { units, seconds, latency, failed = 0 } = await load(port, stage.bench.options.seconds);
   const elapsed = (performance.now() - started) * 1_000;
   const spent = cpuSince(processes, before);
+  const others = Math.max(0, coreTime(PROXY_CORE) - coreBefore - spent.user - spent.system);
   if (failed > units * MOST_FAILED) throw new Error(`${failed} failed, ${units} did not`);
   const passes = processes.length || 1;
   const memory = processes.map((child) => child.memory());
@@ -59,6 +63,7 @@ export async function measureLoad(stage: Stage, { port, processes }: Running, lo
     user: spent.user / units / passes,
     system: spent.system / units / passes,
     busy: (spent.user + spent.system) / elapsed,
+    others: others / elapsed,
     latency,
     failed,
     units,
@@ -89,6 +94,7 @@ export function middle(samples: readonly Sample[]): Sample & { readonly cpuSprea
     user: of((s) => s.user),
     system: of((s) => s.system),
     busy: of((s) => s.busy),
+    others: of((s) => s.others),
     latency:
       latencies.length > 0
         ? { p50: latency("p50"), p90: latency("p90"), p99: latency("p99"), p999: latency("p999") }
@@ -155,7 +161,11 @@ export async function closedLoop(
   return {
     table: { ...(caption ? { caption } : {}), columns, rows },
     outcomes,
-    failures: [...failuresOf(outcomes, where), ...lossesOf(outcomes, unit, where)],
+    failures: [
+      ...failuresOf(outcomes, where),
+      ...lossesOf(outcomes, unit, where),
+      ...disturbancesOf(outcomes, where),
+    ],
   };
 }
 
@@ -165,6 +175,20 @@ const lossesOf = (outcomes: readonly Outcome<Sample>[], unit: string, where: str
     if (samples.length === 0) return [];
     const { failed, units } = middle(samples);
     return failed === 0 ? [] : [`${subject.name}${where}: ${failed} of ${units + failed} ${unit}s failed`];
+  });
+
+/** With more than this share of the core gone to others, rates and latencies are not the proxy's. */
+const MOST_OTHERS = 0.1;
+
+/** Who was measured while something else ran on the core. */
+export const disturbancesOf = (outcomes: readonly Outcome<Sample>[], where: string): string[] =>
+  outcomes.flatMap(({ subject, samples }) => {
+    const others = samples.length === 0 || subject.kind === "direct" ? 0 : middle(samples).others;
+    return others > MOST_OTHERS
+      ? [
+          `${subject.name}${where}: something else used ${Math.round(others * 100)} % of core ${PROXY_CORE} meanwhile`,
+        ]
+      : [];
   });
 
 /** Median CPU per unit of the first subject of a kind, and of a name if given; null when there is none. */

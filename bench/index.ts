@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { packageRoot } from "../src/util/package-root.ts";
 import { drawCharts } from "./charts.ts";
 import { Bench } from "./harness.ts";
-import { describeMachine, installAdvice, loadAverage, type Machine, TOOL_NAMES } from "./machine.ts";
+import { describeMachine, installAdvice, type Machine, TOOL_NAMES } from "./machine.ts";
 import { Mesh, PROXY_BUNDLE } from "./mesh.ts";
 import { Progress } from "./progress.ts";
 import {
@@ -117,7 +117,6 @@ async function measure(rows: readonly Row[], progress: Progress): Promise<Record
       const facts = {
         title: row.title,
         measuredAt: new Date().toISOString(),
-        loadBefore: loadAverage(),
         ...{ seconds, rounds, quick },
       };
       const result = await row.measure(stage).catch((error: Error) => ({

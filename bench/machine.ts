@@ -54,6 +54,3 @@ export function installAdvice(missing: readonly Tool[]): string | undefined {
   const packages = [...new Set(missing.map((tool) => TOOLS[tool].package))];
   return `missing: ${missing.join(", ")}. On Debian or Ubuntu: sudo apt-get install ${packages.join(" ")}`;
 }
-
-/** How busy the machine is with other things: runnable processes averaged over a minute. */
-export const loadAverage = (): number => Number(readFileSync("/proc/loadavg", "latin1").split(" ")[0]);

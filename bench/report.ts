@@ -38,7 +38,7 @@ export interface Verdict {
 export interface RowResult {
   readonly tables: readonly Table[];
   readonly verdicts: readonly Verdict[];
-  /** What could not be measured, or failed on the way, and why. */
+  /** What could not be measured, failed on the way, or was disturbed, and why. */
   readonly failures: readonly string[];
   /** How to read it. */
   readonly notes?: readonly string[];
@@ -52,8 +52,6 @@ export interface Section extends RowResult {
   readonly rounds: number;
   /** A trial with short waits, which proves nothing. */
   readonly quick: boolean;
-  /** Load average of the machine before: above 0.5 something else was at work. */
-  readonly loadBefore: number;
 }
 
 export interface Results {
@@ -100,8 +98,8 @@ export function renderVerdicts(verdicts: readonly Verdict[]): string {
 }
 
 export function renderSection(section: Section): string {
-  const { title, tables, failures, notes = [], measuredAt, seconds, rounds, quick, loadBefore } = section;
-  const how = `${measuredAt.slice(0, 10)}, ${rounds} ${rounds === 1 ? "round" : "rounds"} of ${seconds} s, load average ${loadBefore.toFixed(2)} before${quick ? "; a quick trial" : ""}.`;
+  const { title, tables, failures, notes = [], measuredAt, seconds, rounds, quick } = section;
+  const how = `${measuredAt.slice(0, 10)}, ${rounds} ${rounds === 1 ? "round" : "rounds"} of ${seconds} s${quick ? "; a quick trial" : ""}.`;
   return [
     `### ${title}`,
     [...notes, how].join(" "),

@@ -1,5 +1,5 @@
 // The same subjects at several loads: one table of CPU per request, one of requests per second, one of memory.
-import { type Load, measureLoad, middle, type Sample } from "./closed-loop.ts";
+import { disturbancesOf, type Load, measureLoad, middle, type Sample } from "./closed-loop.ts";
 import type { Cell, RowResult, Table } from "./report.ts";
 import { failuresOf, type Outcome, type Stage, type Subject } from "./stage.ts";
 
@@ -55,7 +55,10 @@ export async function sweep(stage: Stage, { steps, subjects, notes }: Sweep): Pr
       ),
     ],
     verdicts: [],
-    failures: results.flatMap(({ step, outcomes }) => failuresOf(outcomes, ` (${step.name})`)),
+    failures: results.flatMap(({ step, outcomes }) => {
+      const where = ` (${step.name})`;
+      return [...failuresOf(outcomes, where), ...disturbancesOf(outcomes, where)];
+    }),
     notes,
   };
 }

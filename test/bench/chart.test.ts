@@ -64,7 +64,7 @@ test("results are drawn as far as they go", () => {
       http1: {
         title: "HTTP/1",
         measuredAt: "2026-11-20T10:00:00.000Z",
-        ...{ seconds: 4, rounds: 3, quick: false, loadBefore: 0, verdicts: [], failures: [] },
+        ...{ seconds: 4, rounds: 3, quick: false, verdicts: [], failures: [] },
         tables: [
           {
             columns: [{ head: "requests/s" }, { head: "CPU µs/request" }],

@@ -60,7 +60,7 @@ function section(title: string, verdicts: Verdict[]) {
     title,
     verdicts,
     measuredAt: "2026-11-20T10:00:00.000Z",
-    ...{ seconds: 4, rounds: 3, quick: false, loadBefore: 0.1, tables: [], failures: ["nginx: gone"] },
+    ...{ seconds: 4, rounds: 3, quick: false, tables: [], failures: ["nginx: gone"] },
   };
 }
 
