@@ -1,5 +1,6 @@
 // HTTP/2 frames for tests that speak to the machine in bytes: writing them, and reading ours.
 import { FrameReader, HEAD, TYPE, writeHead, writeUInt32 } from "../../src/proxy/http2/frame.ts";
+import { writeSettings } from "../../src/proxy/http2/settings.ts";
 
 /** One frame. */
 export function frameOf(type: number, flags: number, stream: number, payload: Uint8Array = NOTHING): Buffer {
@@ -21,10 +22,7 @@ export function number32(value: number): Buffer {
 /** A SETTINGS frame. */
 export function settingsFrame(settings: readonly (readonly [id: number, value: number])[]): Buffer {
   const payload = Buffer.alloc(settings.length * 6);
-  settings.forEach(([id, value], index) => {
-    payload.writeUInt16BE(id, index * 6);
-    payload.writeUInt32BE(value, index * 6 + 2);
-  });
+  writeSettings(payload, 0, settings);
   return frameOf(TYPE.SETTINGS, 0, 0, payload);
 }
 

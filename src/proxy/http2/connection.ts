@@ -3,6 +3,7 @@
 //
 //   bytes → FrameReader → frame → stream state, windows → HPACK → handler
 //   sendHeaders, sendData → queue → windows → frame → Output → write
+import { BodyQueue, copyBytes } from "./body-queue.ts";
 import { Budget } from "./budget.ts";
 import { message, readRequest, readResponse, readTrailers } from "./fields.ts";
 import {
@@ -13,12 +14,10 @@ import {
   FLAG,
   FrameReader,
   HEAD,
-  MAX_FRAME,
   MAX_WINDOW,
   MIN_FRAME,
   OUR_FRAME,
   readUInt32,
-  SETTING,
   TYPE,
   writeHead,
   writeUInt32,
@@ -34,6 +33,7 @@ import {
   listSize,
 } from "./hpack.ts";
 import { Output } from "./output.ts";
+import { PeerSettings, SETTING, writeSettings } from "./settings.ts";
 import { Http2Failure, Http2Stream, type StreamHandler } from "./stream.ts";
 
 /** A rule broken on one stream, which ends by it; the connection goes on. */
@@ -92,8 +92,6 @@ export interface ConnectionOptions {
 /** A header block in pieces is given up above this, bytes, or in more pieces than this: the CONTINUATION flood. */
 const MAX_BLOCK = 96 * 1024;
 const MAX_PIECES = 64;
-/** Settings in one frame; there are nine known ones. */
-const MAX_SETTINGS = 128;
 /** SETTINGS frames per second: each may touch all streams. */
 const MAX_SETTINGS_FRAMES = 200;
 /** PINGs per second: probes of bandwidth send one a round trip (gRPC). And those of a peer that does not read. */
@@ -114,8 +112,6 @@ const MAX_FORGIVEN = 1_024;
 const PROGRESS = 16 * 1024;
 /** Bodies are written in runs of so many bytes, that several frames go out as one. */
 const RUN = 64 * 1024;
-/** Up to this size a loop is quicker than a call, bytes. */
-const SHORT = 48;
 /** Content of the PING whose answer shows that the client has seen our first GOAWAY. */
 const FAREWELL = Buffer.from("farewell", "latin1");
 const NOTHING = Buffer.alloc(0);
@@ -128,6 +124,7 @@ export class Http2Connection {
   readonly #decoder = new HpackDecoder();
   readonly #reader = new FrameReader();
   readonly #output: Output;
+  readonly #peer: PeerSettings;
   readonly #streams = new Map<number, Http2Stream>();
   /** Streams with something to send that wait for the connection's window, in turn. */
   readonly #starved = new Set<Http2Stream>();
@@ -150,13 +147,6 @@ export class Http2Connection {
   #sendWindow = DEFAULT_WINDOW;
   #receiveWindow: number;
   #consumed = 0;
-  #peerStreamWindow = DEFAULT_WINDOW;
-  /** Until its SETTINGS are here; they mean no bound when they name none (§6.5.2). */
-  #peerMaxStreams = 100;
-  #peerListSize = Number.POSITIVE_INFINITY;
-  #peerExtendedConnect = false;
-  /** Payload of the frames that we send, at most. */
-  #frameSize = MIN_FRAME;
   #block: { stream: number; end: boolean; parts: Buffer[]; size: number } | undefined;
   /** The stream of the DATA frame that is being read, undefined when its bytes are of no interest. */
   #body: Http2Stream | undefined;
@@ -176,6 +166,7 @@ export class Http2Connection {
     this.#server = options.side === "server";
     this.#nextId = this.#server ? 2 : 1;
     this.#preface = this.#server ? CLIENT_PREFACE.length : 0;
+    this.#peer = new PeerSettings(!this.#server);
     this.#receiveWindow = options.connectionWindow;
     this.#time = options.now();
     this.#owedSince = this.#time;
@@ -201,12 +192,8 @@ export class Http2Connection {
       [SETTING.MAX_HEADER_LIST_SIZE, HPACK_LIMITS.listSize],
     ];
     if (this.#server && extendedConnect) settings.push([SETTING.ENABLE_CONNECT_PROTOCOL, 1]);
-    let at = this.#emit(TYPE.SETTINGS, 0, 0, settings.length * 6);
-    for (const [id, value] of settings) {
-      output.bytes.writeUInt16BE(id, at);
-      output.bytes.writeUInt32BE(value, at + 2);
-      at += 6;
-    }
+    const at = this.#emit(TYPE.SETTINGS, 0, 0, settings.length * 6);
+    writeSettings(output.bytes, at, settings);
     if (connectionWindow > DEFAULT_WINDOW) this.#grant(0, connectionWindow - DEFAULT_WINDOW);
   }
 
@@ -217,7 +204,7 @@ export class Http2Connection {
 
   /** How many streams can be opened now; clients only. */
   get room(): number {
-    return this.#server || !this.lasting ? 0 : this.#peerMaxStreams - this.#streams.size;
+    return this.#server || !this.lasting ? 0 : this.#peer.maxStreams - this.#streams.size;
   }
 
   /** The peer's SETTINGS are here. */
@@ -227,7 +214,7 @@ export class Http2Connection {
 
   /** The peer takes CONNECT with `:protocol` (RFC 8441). */
   get extendedConnect(): boolean {
-    return this.#peerExtendedConnect;
+    return this.#peer.extendedConnect;
   }
 
   /** One direction stands still, or nearly so, for want of window: further streams would only share what is left. */
@@ -268,7 +255,7 @@ export class Http2Connection {
 
   /** Whether the peer is willing to take headers of this size (its MAX_HEADER_LIST_SIZE, which is but advice). */
   fits(headers: readonly Header[]): boolean {
-    return this.#peerListSize === Number.POSITIVE_INFINITY || listSize(headers) <= this.#peerListSize;
+    return this.#peer.listSize === Number.POSITIVE_INFINITY || listSize(headers) <= this.#peer.listSize;
   }
 
   /** Runs `fn` and hands over what it sends as one write. */
@@ -306,7 +293,7 @@ export class Http2Connection {
   /** Begins a stream with a request; only while `available`, and with `:protocol` only while `extendedConnect`. */
   open(headers: readonly Header[], end: boolean, handler: StreamHandler): Http2Stream {
     if (!this.available) throw new Error("no stream can be opened on this connection");
-    const stream = new Http2Stream(this.#nextId, this.#peerStreamWindow, this.#options.streamWindow, 0);
+    const stream = new Http2Stream(this.#nextId, this.#peer.streamWindow, this.#options.streamWindow, 0);
     stream.handler = handler;
     for (let i = 0; i < headers.length; i += 1) {
       const [name, value] = headers[i]!;
@@ -346,10 +333,10 @@ export class Http2Connection {
     this.#batching += 1;
     if (end) stream.after = "end";
     const size = chunk.length;
-    if (stream.queued === 0 && size <= Math.min(stream.sendWindow, this.#sendWindow, this.#frameSize)) {
+    if (stream.queued === 0 && size <= Math.min(stream.sendWindow, this.#sendWindow, this.#peer.frameSize)) {
       if (size > 0 || end) {
         const at = this.#emit(TYPE.DATA, end ? FLAG.END_STREAM : 0, stream.id, size);
-        copy(chunk, 0, size, this.#output.bytes, at);
+        copyBytes(chunk, 0, size, this.#output.bytes, at);
         stream.sendWindow -= size;
         this.#sendWindow -= size;
         if (end) this.#endLocal(stream);
@@ -357,7 +344,7 @@ export class Http2Connection {
     } else {
       this.#enqueue(stream, chunk);
       this.#pump(stream, Number.POSITIVE_INFINITY);
-      if (size > 0 && stream.queued > 0) keep(stream);
+      if (size > 0 && stream.queued > 0) stream.queue!.own();
     }
     stream.waiting = stream.queued > 0;
     this.#leave();
@@ -486,7 +473,6 @@ export class Http2Connection {
       if (type !== TYPE.SETTINGS || flags & FLAG.ACK)
         throw new ConnectionError(ERROR.PROTOCOL_ERROR, "the first frame is not SETTINGS");
       this.#settled = true;
-      this.#peerMaxStreams = Number.POSITIVE_INFINITY;
     }
     switch (type) {
       case TYPE.DATA:
@@ -658,7 +644,7 @@ export class Http2Connection {
     }
     const stream = new Http2Stream(
       id,
-      this.#peerStreamWindow,
+      this.#peer.streamWindow,
       this.#options.streamWindow,
       Math.floor(this.#time),
     );
@@ -760,49 +746,12 @@ export class Http2Connection {
       this.#unacknowledged = false;
       return;
     }
-    if (length > MAX_SETTINGS * 6) throw new ConnectionError(ERROR.ENHANCE_YOUR_CALM, "too many settings");
-    const before = this.#peerStreamWindow;
-    for (let at = from; at < to; at += 6)
-      this.#setting((data[at]! << 8) | data[at + 1]!, readUInt32(data, at + 2));
-    // The last value counts, so the streams are gone through but once.
-    if (this.#peerStreamWindow !== before) this.#resizeWindows(this.#peerStreamWindow - before);
+    const before = this.#peer.streamWindow;
+    this.#peer.read(data, from, to);
+    this.#encoder.resize(this.#peer.tableSize);
+    if (this.#peer.streamWindow !== before) this.#resizeWindows(this.#peer.streamWindow - before);
     this.#emit(TYPE.SETTINGS, FLAG.ACK, 0, 0);
     this.#handler.onRoom?.();
-  }
-
-  #setting(name: number, value: number): void {
-    switch (name) {
-      case SETTING.HEADER_TABLE_SIZE:
-        this.#encoder.resize(value);
-        return;
-      case SETTING.ENABLE_PUSH:
-        if (value > 1 || (value === 1 && !this.#server))
-          throw new ConnectionError(ERROR.PROTOCOL_ERROR, `ENABLE_PUSH of ${value}`);
-        return;
-      case SETTING.MAX_CONCURRENT_STREAMS:
-        this.#peerMaxStreams = value;
-        return;
-      case SETTING.INITIAL_WINDOW_SIZE:
-        if (value > MAX_WINDOW)
-          throw new ConnectionError(ERROR.FLOW_CONTROL_ERROR, "initial window too large");
-        this.#peerStreamWindow = value;
-        return;
-      case SETTING.MAX_FRAME_SIZE:
-        if (value < MIN_FRAME || value > MAX_FRAME)
-          throw new ConnectionError(ERROR.PROTOCOL_ERROR, `MAX_FRAME_SIZE of ${value}`);
-        this.#frameSize = Math.min(value, OUR_FRAME);
-        return;
-      case SETTING.MAX_HEADER_LIST_SIZE:
-        this.#peerListSize = value;
-        return;
-      case SETTING.ENABLE_CONNECT_PROTOCOL:
-        // Once given it cannot be taken back (RFC 8441 §3).
-        if (value > 1 || (value === 0 && this.#peerExtendedConnect))
-          throw new ConnectionError(ERROR.PROTOCOL_ERROR, `ENABLE_CONNECT_PROTOCOL of ${value}`);
-        this.#peerExtendedConnect = value === 1;
-        return;
-      default:
-    }
   }
 
   #resizeWindows(change: number): void {
@@ -909,8 +858,8 @@ export class Http2Connection {
 
   /** A header block that may need several frames: HEADERS, then CONTINUATIONs. */
   #emitBlock(id: number, block: Buffer, ending: number): void {
-    for (let from = 0; from === 0 || from < block.length; from += this.#frameSize) {
-      const to = Math.min(from + this.#frameSize, block.length);
+    for (let from = 0; from === 0 || from < block.length; from += this.#peer.frameSize) {
+      const to = Math.min(from + this.#peer.frameSize, block.length);
       const flags = (to === block.length ? FLAG.END_HEADERS : 0) | (from === 0 ? ending : 0);
       const at = this.#emit(from === 0 ? TYPE.HEADERS : TYPE.CONTINUATION, flags, id, to - from);
       block.copy(this.#output.bytes, at, from, to);
@@ -958,7 +907,7 @@ export class Http2Connection {
 
   #enqueue(stream: Http2Stream, chunk: Buffer): void {
     if (chunk.length === 0) return;
-    stream.queue ??= [];
+    stream.queue ??= new BodyQueue();
     stream.queue.push(chunk);
     stream.queued += chunk.length;
     this.#queued += chunk.length;
@@ -1006,15 +955,16 @@ export class Http2Connection {
 
   /** Sends `size` bytes of the queue, side by side in as many frames as they need. */
   #emitRun(stream: Http2Stream, size: number): void {
-    this.#output.reserve(size + HEAD * Math.ceil(size / this.#frameSize));
+    this.#output.reserve(size + HEAD * Math.ceil(size / this.#peer.frameSize));
     stream.sendWindow -= size;
     this.#sendWindow -= size;
     this.#queued -= size;
     for (let left = size; left > 0; ) {
-      const length = Math.min(left, this.#frameSize);
+      const length = Math.min(left, this.#peer.frameSize);
       const end = length === stream.queued && stream.after === "end";
       const at = this.#emit(TYPE.DATA, end ? FLAG.END_STREAM : 0, stream.id, length);
-      dequeue(stream, length, this.#output.bytes, at);
+      stream.queue!.take(length, this.#output.bytes, at);
+      stream.queued -= length;
       left -= length;
       if (end) this.#endLocal(stream);
     }
@@ -1084,35 +1034,6 @@ export class Http2Connection {
     this.#output.discard();
     this.#handler.onEnd(failure);
   }
-}
-
-function copy(from: Buffer, start: number, end: number, to: Buffer, at: number): void {
-  if (end - start <= SHORT) for (let i = start; i < end; i += 1) to[at + i - start] = from[i]!;
-  else from.copy(to, at, start, end);
-}
-
-/** Takes `size` bytes off a stream's queue. */
-function dequeue(stream: Http2Stream, size: number, out: Buffer, to: number): void {
-  const queue = stream.queue!;
-  for (let left = size; left > 0; ) {
-    const chunk = queue[0]!;
-    const part = Math.min(left, chunk.length - stream.offset);
-    copy(chunk, stream.offset, stream.offset + part, out, to + size - left);
-    stream.offset += part;
-    left -= part;
-    if (stream.offset < chunk.length) continue;
-    queue.shift();
-    stream.offset = 0;
-  }
-  stream.queued -= size;
-}
-
-/** Makes what is left of the newest chunk in a stream's queue our own. */
-function keep(stream: Http2Stream): void {
-  const queue = stream.queue!;
-  const last = queue.length - 1;
-  queue[last] = Buffer.from(queue[last]!.subarray(last === 0 ? stream.offset : 0));
-  if (last === 0) stream.offset = 0;
 }
 
 const NOBODY: StreamHandler = {

@@ -32,16 +32,6 @@ export const ERROR = {
   HTTP_1_1_REQUIRED: 13,
 } as const;
 
-export const SETTING = {
-  HEADER_TABLE_SIZE: 1,
-  ENABLE_PUSH: 2,
-  MAX_CONCURRENT_STREAMS: 3,
-  INITIAL_WINDOW_SIZE: 4,
-  MAX_FRAME_SIZE: 5,
-  MAX_HEADER_LIST_SIZE: 6,
-  ENABLE_CONNECT_PROTOCOL: 8,
-} as const;
-
 export const CLIENT_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
 /** The size that every peer must take, and the least that it may announce, bytes. */

@@ -1,4 +1,5 @@
 // One exchange on an HTTP/2 connection: its state, and what hears of it.
+import type { BodyQueue } from "./body-queue.ts";
 import type { Header } from "./hpack.ts";
 
 /** Why a stream or a connection failed. */
@@ -48,10 +49,9 @@ export class Http2Stream {
   /** Bytes received and not yet consumed; and those consumed for which the peer has no new room yet. */
   held = 0;
   consumed = 0;
-  /** Body that waits for room, `offset` bytes of its first chunk being sent already. */
-  queue: Buffer[] | undefined;
+  /** Body that waits for room, and its size, bytes. */
+  queue: BodyQueue | undefined;
   queued = 0;
-  offset = 0;
   /** What follows the queue: nothing yet, the end, or trailers. */
   after: "more" | "end" | readonly Header[] = "more";
   waiting = false;
