@@ -152,6 +152,15 @@ export const PASSPORTS = {
     "The control plane sent a policy that this proxy cannot apply, so nothing is let through.",
     "Bring control plane and proxies to one version: `kubectl mesh check --proxy`.",
   ),
+  "rate-limited": entry(
+    203,
+    429,
+    8,
+    "rate limited",
+    "rate limit exceeded",
+    "The server's local rate limit admits no more requests of this client in this second.",
+    "Slow the client, or raise the limit: `kubectl get httplocalratelimitpolicies`.",
+  ),
 
   "fail-fast": entry(
     301,
@@ -179,6 +188,42 @@ export const PASSPORTS = {
     "no route found for request",
     "No route of the destination matches the request.",
     "Compare the request with the routes of the service: `kubectl get httproutes`.",
+  ),
+  "fault-injected": entry(
+    304,
+    503,
+    14,
+    "fault injected",
+    "fault injected by a route",
+    "A route of the destination answers a share of its requests with a failure, on purpose.",
+    "Nothing, if it is a test; else take the filter out of the route.",
+  ),
+  "request-timeout": entry(
+    305,
+    504,
+    4,
+    "request timeout",
+    "request timed out",
+    "The request, with all its tries, took longer than its route or the caller allows.",
+    "See where the time goes: `kubectl mesh stat`; raise `timeout.linkerd.io/request` if the work takes so long.",
+  ),
+  "response-timeout": entry(
+    306,
+    504,
+    4,
+    "response timeout",
+    "response headers timed out",
+    "No response began within the time that the route or the caller allows for one try.",
+    "See how long the server takes; raise `timeout.linkerd.io/response` if the work takes so long.",
+  ),
+  "idle-timeout": entry(
+    307,
+    504,
+    4,
+    "stream idle timeout",
+    "stream idle for too long",
+    "Neither side sent a byte for as long as the route allows.",
+    "Raise `timeout.linkerd.io/idle`, or let the application send something from time to time.",
   ),
 
   connect: entry(

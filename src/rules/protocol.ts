@@ -2,10 +2,20 @@
 // about a port or an address (reference/data-planes.md §1.4, §1.7).
 
 import type { MessageOf } from "../api/codec.ts";
-import type { DestinationProfile, WeightedAddr } from "../api/destination.ts";
+import type { DestinationProfile } from "../api/destination.ts";
 import type { Server } from "../api/inbound.ts";
-import type { Backend, HttpRoute, OpaqueRoute, OutboundPolicy } from "../api/outbound.ts";
+import type { GrpcRoute, HttpRoute, OpaqueRoute, OutboundPolicy } from "../api/outbound.ts";
 import { durationMs } from "../api/time.ts";
+import {
+  hasProfileRoutes,
+  type OutboundRoutes,
+  plainRoutes,
+  policyRoutes,
+  profileRoutes,
+  type Target,
+  targetOf,
+} from "./outbound-routes.ts";
+import { RegexError } from "./regex.ts";
 import type { Trace } from "./trace.ts";
 
 /**
@@ -45,19 +55,12 @@ export function inboundProtocol(
   return { mode, timeout: detect?.timeout ? durationMs(detect.timeout) : defaultTimeout };
 }
 
-/** Where an outbound destination's traffic goes. */
-export type Target =
-  /** Balanced over the endpoints that discovery names for `path`. */
-  | { readonly kind: "balance"; readonly path: string }
-  /** To one known endpoint. */
-  | { readonly kind: "endpoint"; readonly endpoint: MessageOf<typeof WeightedAddr> }
-  /** To the original address, as if there were no mesh. */
-  | { readonly kind: "original" };
-
 export interface OutboundProtocol {
   readonly mode: ProtocolMode;
   readonly timeout: number;
-  readonly http: Target;
+  /** Of HTTP/1 and of HTTP/2 requests; undefined: the policy cannot be applied. */
+  readonly http1: OutboundRoutes | undefined;
+  readonly http2: OutboundRoutes | undefined;
   readonly opaque: Target;
   /** The name of the service, `name:port`, for labels; undefined for bare addresses. */
   readonly authority: string | undefined;
@@ -79,16 +82,15 @@ export function outboundProtocol(
 ): OutboundProtocol {
   const protocol = policy?.protocol;
   const fallback = fallbackTarget(profile, port, trace);
-  const http =
-    firstTarget(
-      protocol?.detect?.http1?.routes ??
-        protocol?.http1?.routes ??
-        protocol?.detect?.http2?.routes ??
-        protocol?.http2?.routes,
-    ) ?? fallback;
+  const { detect, grpc } = protocol ?? {};
+  const first = (protocol?.http1 ?? detect?.http1)?.routes;
+  const second = (protocol?.http2 ?? detect?.http2)?.routes;
+  const routes = (http: typeof first) => compileRoutes(profile, http, grpc?.routes, fallback, trace);
+  const http1 = routes(first ?? second);
+  const http2 = second === undefined ? http1 : routes(second);
   const opaque =
-    firstTarget(protocol?.detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
-    (protocol?.opaque ? fallback : http);
+    opaqueTarget(detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
+    (protocol?.opaque ? fallback : (http1?.only?.target ?? fallback));
   let mode: ProtocolMode = "detect";
   if (profile?.opaqueProtocol) {
     mode = "opaque";
@@ -103,7 +105,8 @@ export function outboundProtocol(
   return {
     mode,
     timeout: protocol?.detect?.timeout ? durationMs(protocol.detect.timeout) : defaultTimeout,
-    http,
+    http1,
+    http2,
     opaque,
     authority: name ? `${name}:${port}` : undefined,
   };
@@ -126,16 +129,29 @@ function fallbackTarget(
   return ORIGINAL;
 }
 
-function targetOf(backend: MessageOf<typeof Backend> | undefined): Target | undefined {
-  const path = backend?.balancer?.discovery?.dst?.path;
-  if (path) return { kind: "balance", path };
-  return backend?.forward ? { kind: "endpoint", endpoint: backend.forward } : undefined;
+/** A profile with routes wins over the policy's; without either there is one way for everything. */
+function compileRoutes(
+  profile: MessageOf<typeof DestinationProfile> | null,
+  http: readonly MessageOf<typeof HttpRoute>[] | undefined,
+  grpc: readonly MessageOf<typeof GrpcRoute>[] | undefined,
+  fallback: Target,
+  trace: Trace | undefined,
+): OutboundRoutes | undefined {
+  try {
+    if (hasProfileRoutes(profile)) {
+      trace?.add("profile", true, "it has routes, so the policy's are not looked at");
+      return profileRoutes(profile, fallback);
+    }
+    return http || grpc ? policyRoutes(http, grpc) : plainRoutes(fallback);
+  } catch (error) {
+    if (!(error instanceof RegexError)) throw error;
+    trace?.add("routes", false, error.message);
+    return undefined;
+  }
 }
 
 /** The backend of the first rule that has one: a Service's default route has exactly one. */
-function firstTarget(
-  routes: readonly (MessageOf<typeof HttpRoute> | MessageOf<typeof OpaqueRoute>)[] | undefined,
-): Target | undefined {
+function opaqueTarget(routes: readonly MessageOf<typeof OpaqueRoute>[] | undefined): Target | undefined {
   for (const route of routes ?? []) {
     for (const { backends } of route.rules) {
       const first = backends?.firstAvailable?.backends[0] ?? backends?.randomAvailable?.backends[0]?.backend;

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import type { MessageOf } from "../../src/api/codec.ts";
 import type { DestinationProfile } from "../../src/api/destination.ts";
 import type { HttpRoute, OutboundPolicy } from "../../src/api/outbound.ts";
+import type { OutboundRoutes } from "../../src/rules/outbound-routes.ts";
 import { inboundProtocol, outboundProtocol } from "../../src/rules/protocol.ts";
 
 const test = suite("protocol choice");
@@ -37,29 +38,34 @@ const http1 = (path: string): MessageOf<typeof OutboundPolicy> => ({
   protocol: { http1: { routes: [route(path)] } },
 });
 
+const pathOf = (routes: OutboundRoutes | undefined) => {
+  const target = routes?.only?.target;
+  return target?.kind === "balance" ? target.path : undefined;
+};
+
 test("an unknown address is read by its first bytes and forwarded as it is", () => {
-  const { mode, http, opaque, authority, timeout } = outboundProtocol(null, null, 80, 7);
+  const { mode, http1: routes, opaque, authority, timeout } = outboundProtocol(null, null, 80, 7);
   assert.equal(
-    [mode, http, opaque, authority, timeout],
+    [mode, routes?.only?.target, opaque, authority, timeout],
     ["detect", { kind: "original" }, { kind: "original" }, undefined, 7],
   );
 });
 
 test("a named service without policy is balanced by its name", () => {
-  const { http, authority } = outboundProtocol(profile({ fullyQualifiedName: "web.ns" }), null, 80, 0);
-  assert.equal(http, { kind: "balance", path: "web.ns:80" });
+  const { http2, authority } = outboundProtocol(profile({ fullyQualifiedName: "web.ns" }), null, 80, 0);
+  assert.equal(http2?.only?.target, { kind: "balance", path: "web.ns:80" });
   assert.is(authority, "web.ns:80");
 });
 
 test("the policy's backend goes before the profile's name", () => {
-  const { mode, http } = outboundProtocol(
+  const { mode, http1: routes } = outboundProtocol(
     profile({ fullyQualifiedName: "web.ns" }),
     http1("other.ns:81"),
     80,
     0,
   );
   assert.is(mode, "http1");
-  assert.equal(http, { kind: "balance", path: "other.ns:81" });
+  assert.is(pathOf(routes), "other.ns:81");
 });
 
 test("a profile's opaque mark goes before the policy's protocol", () => {
@@ -70,8 +76,8 @@ test("a detecting policy has its own timeout", () => {
   const policy: MessageOf<typeof OutboundPolicy> = {
     protocol: { detect: { timeout: { seconds: 2, nanos: 0 }, http1: { routes: [route("a:1")] } } },
   };
-  const { mode, timeout, http } = outboundProtocol(null, policy, 80, 0);
-  assert.equal([mode, timeout, http], ["detect", 2_000, { kind: "balance", path: "a:1" }]);
+  const { mode, timeout, http1: routes } = outboundProtocol(null, policy, 80, 0);
+  assert.equal([mode, timeout, pathOf(routes)], ["detect", 2_000, "a:1"]);
 });
 
 test("inbound: the policy's protocol, its timeout, and none that is unknown", () => {

@@ -56,6 +56,11 @@ export class Balancer {
     return this.#members.size;
   }
 
+  /** Whether an endpoint can be reached, or it is not known yet. */
+  get available(): boolean {
+    return this.#ready.length > 0 || this.#options.watch.current === undefined;
+  }
+
   /** The endpoint for the next request; undefined when there is none at all: `wait`. */
   pick(): Endpoint | undefined {
     const { clock } = this.#options;

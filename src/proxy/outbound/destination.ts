@@ -1,10 +1,13 @@
 // One original destination: what discovery says of it, how it is read, and the balancers that serve it. Made at the
 // first connection to the address, kept while any uses it, forgotten some time after.
 import { addressKey, addressOf, addressText } from "../../api/address.ts";
-import { type OutboundProtocol, outboundProtocol, type Target } from "../../rules/protocol.ts";
+import type { OutboundRoutes, RouteRule, Target } from "../../rules/outbound-routes.ts";
+import { type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
+import { type BudgetOptions, DEFAULT_BUDGET, RetryBudget } from "../../rules/retry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Balancer } from "../balance/balancer.ts";
 import type { DestinationProfile, Discovery, OutboundPolicy, Watch, WeightedAddr } from "../ports.ts";
+import { RouteSeries } from "../telemetry/route-series.ts";
 import { type BalancerContext, createBalancer, fixedEndpoint } from "./endpoints.ts";
 
 export interface DestinationOptions {
@@ -30,11 +33,13 @@ export class Destination {
   readonly #policy: Watch<OutboundPolicy | null>;
   /** By what they serve; normally one. */
   readonly #balancers = new Map<string, Balancer>();
+  /** The same by the target object, which is asked for at each request. */
+  #byTarget = new Map<Target, Balancer>();
   readonly #waiting: (() => void)[] = [];
   readonly #timers: Timer[] = [];
-  /** What `balancer` last answered: it is asked for each request. */
-  #http: Balancer | undefined;
-  #opaque: Balancer | undefined;
+  readonly #series = new WeakMap<RouteRule, RouteSeries>();
+  #budgetOptions: BudgetOptions = DEFAULT_BUDGET;
+  #budget = new RetryBudget();
   #profileLate = false;
   #policyLate = false;
   #users = 0;
@@ -74,39 +79,66 @@ export class Destination {
     const policy = this.#policy.current;
     if ((profile === undefined && !this.#profileLate) || (policy === undefined && !this.#policyLate)) return;
     this.protocol = outboundProtocol(profile ?? null, policy ?? null, this.port, this.#options.detectTimeout);
-    this.#http = undefined;
-    this.#opaque = undefined;
+    this.#byTarget = new Map();
     this.#dropUnused(this.protocol);
+    this.#renewBudget(this.protocol);
     for (const timer of this.#timers.splice(0)) this.#options.clock.clear(timer);
     for (const next of this.#waiting.splice(0)) next();
   }
 
-  /** The balancer for HTTP requests, or for opaque connections, as discovery has it now. */
-  balancer(kind: "http" | "opaque"): Balancer {
-    if (kind === "http") {
-      this.#http ??= this.#find("http");
-      return this.#http;
-    }
-    this.#opaque ??= this.#find("opaque");
-    return this.#opaque;
+  /** The routes of requests that came in this version; undefined: the policy cannot be applied. */
+  routes(version: 1 | 2): OutboundRoutes | undefined {
+    return version === 1 ? this.protocol!.http1 : this.protocol!.http2;
   }
 
-  #find(kind: "http" | "opaque"): Balancer {
-    const target = this.protocol![kind];
-    const key = targetKey(target);
-    let balancer = this.#balancers.get(key);
+  /** The budget of all retries to here. */
+  get budget(): RetryBudget {
+    return this.#budget;
+  }
+
+  /** The name of the service, or the address. */
+  get name(): string {
+    return this.protocol?.authority ?? addressKey(this.ip, this.port);
+  }
+
+  /** Spreads what goes to `target`, one of the protocol's. */
+  balancer(target: Target): Balancer {
+    let balancer = this.#byTarget.get(target);
     if (!balancer) {
-      balancer = this.#create(target);
-      this.#balancers.set(key, balancer);
+      const key = targetKey(target);
+      balancer = this.#balancers.get(key);
+      if (!balancer) {
+        balancer = this.#create(target);
+        this.#balancers.set(key, balancer);
+      }
+      this.#byTarget.set(target, balancer);
     }
     return balancer;
+  }
+
+  /** The counters of a rule's requests. */
+  seriesOf(rule: RouteRule): RouteSeries {
+    let series = this.#series.get(rule);
+    if (!series) {
+      series = new RouteSeries(this.#options.balancers.routes, this.name, rule);
+      this.#series.set(rule, series);
+    }
+    return series;
+  }
+
+  #renewBudget({ http1 }: OutboundProtocol): void {
+    const options = http1?.budget ?? DEFAULT_BUDGET;
+    const { ratio, perSecond, ttl } = this.#budgetOptions;
+    if (options.ratio === ratio && options.perSecond === perSecond && options.ttl === ttl) return;
+    this.#budgetOptions = options;
+    this.#budget = new RetryBudget(options);
   }
 
   #create(target: Target): Balancer {
     const { discovery, balancers } = this.#options;
     const { authority } = this.protocol!;
     if (target.kind === "balance")
-      return createBalancer(discovery.endpoints(target.path), authority ?? target.path, balancers);
+      return createBalancer(discovery.endpoints(target.path), target.path, balancers);
     const address = target.kind === "endpoint" ? target.endpoint : bareAddress(this.ip, this.port);
     const { ip, port } = addressText(address.addr) ?? { ip: this.ip, port: this.port };
     const known = address.addr ? address : { ...address, addr: addressOf(ip, port) };
@@ -115,7 +147,10 @@ export class Destination {
 
   /** Balancers of backends that are no longer the destination's; what is in flight there ends in peace. */
   #dropUnused(protocol: OutboundProtocol): void {
-    const wanted = new Set([targetKey(protocol.http), targetKey(protocol.opaque)]);
+    const targets = [protocol.opaque];
+    for (const routes of [protocol.http1, protocol.http2])
+      for (const { target } of routes?.backends ?? []) targets.push(target);
+    const wanted = new Set(targets.map(targetKey));
     for (const [key, balancer] of this.#balancers) {
       if (wanted.has(key)) continue;
       this.#balancers.delete(key);

@@ -10,11 +10,13 @@ import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connecti
 import { DEFAULT_WINDOW, MAX_WINDOW } from "../http2/frame.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
 import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
+import type { RouteFamilies } from "../telemetry/route-series.ts";
 import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
 import type { TlsTarget } from "../transport/dial.ts";
 
 export interface BalancerContext {
   readonly families: Families;
+  readonly routes: RouteFamilies;
   readonly shared: Shared;
   readonly failfastTimeout: number;
   readonly queueCapacity: number;

@@ -1,15 +1,20 @@
-// Requests of one outbound connection: each goes to the endpoint that is best for it now.
+// Requests of one outbound connection: each by its route, and to the endpoint that is best for it now.
+import type { RouteBackend, RouteRule } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
-import type { Balancer, Waiter } from "../balance/balancer.ts";
+import type { RouteMatch } from "../../rules/route-match.ts";
+import type { Clock } from "../../util/clock.ts";
 import type { Exchange, ExchangeContext, ExchangeWatch, Service } from "../http/exchange.ts";
 import type { Field } from "../http/message.ts";
 import type { ErrorLog } from "../telemetry/error-log.ts";
 import type { Families } from "../telemetry/series.ts";
 import type { Destination } from "./destination.ts";
+import { Dispatch } from "./dispatch.ts";
+import { RouteRequest } from "./route-request.ts";
 
 export interface OutboundHttpOptions {
   readonly destination: Destination;
   readonly client: { readonly ip: string; readonly port: number };
+  readonly clock: Clock;
   readonly families: Families;
   readonly errors: ErrorLog;
   readonly overloaded: () => boolean;
@@ -24,12 +29,14 @@ export class OutboundHttp implements Service {
   readonly marksFailures = false;
   readonly context: ExchangeContext;
   readonly #options: OutboundHttpOptions;
-  /** Exchanges that wait for an endpoint. */
-  readonly #waiting = new Map<Exchange, WaitingExchange>();
+  readonly #dispatch: Dispatch;
+  /** What went straight to a backend, and what took a route. */
+  readonly #routed = new Map<Exchange, RouteRequest>();
 
   constructor(options: OutboundHttpOptions) {
     this.#options = options;
-    const { destination, client } = options;
+    const { destination, client, overloaded } = options;
+    this.#dispatch = new Dispatch({ name: () => destination.name, overloaded });
     this.context = {
       direction: "outbound",
       client: { ...client, identity: undefined },
@@ -47,62 +54,43 @@ export class OutboundHttp implements Service {
   }
 
   dispatch(exchange: Exchange): void {
-    if (this.#options.overloaded()) {
-      exchange.refuse("load-shed");
-      return;
+    const routes = this.#options.destination.routes(exchange.version);
+    if (!routes) exchange.refuse("invalid-policy");
+    else if (routes.only) this.#send(exchange, routes.only);
+    else {
+      const match = routes.find(exchange.request);
+      if (match) this.#route(exchange, match);
+      else exchange.refuse("no-route");
     }
-    const balancer = this.#options.destination.balancer("http");
-    const endpoint = balancer.pick();
-    if (endpoint) {
-      // Every endpoint failed and this one was tried already, last of all: there is nobody else to ask.
-      if (exchange.failure && exchange.attempts >= balancer.size) {
-        exchange.refuse(exchange.failure.key, exchange.failure.message);
-      } else endpoint.serve(exchange);
-      return;
-    }
-    const waiting = new WaitingExchange(balancer, (found) => {
-      this.#waiting.delete(exchange);
-      if (found) this.dispatch(exchange);
-      else exchange.refuse("fail-fast", this.#name());
+  }
+
+  #send(exchange: Exchange, { target }: RouteBackend): void {
+    this.#dispatch.send(exchange, this.#options.destination.balancer(target));
+  }
+
+  #route(exchange: Exchange, match: RouteMatch<RouteRule>): void {
+    const { destination, clock } = this.#options;
+    const request = new RouteRequest({
+      exchange,
+      match,
+      destination,
+      dispatch: this.#dispatch,
+      series: destination.seriesOf(match.rule),
+      clock,
+      onOver: () => this.#routed.delete(exchange),
     });
-    const state = balancer.wait(waiting);
-    if (state === "waiting") this.#waiting.set(exchange, waiting);
-    else exchange.refuse(state === "full" ? "load-shed" : "fail-fast", this.#name());
+    this.#routed.set(exchange, request);
+    request.start();
   }
 
   abandon(exchange: Exchange): void {
-    const waiting = this.#waiting.get(exchange);
-    if (!waiting) return;
-    waiting.balancer.forget(waiting);
-    this.#waiting.delete(exchange);
-  }
-
-  #name(): string {
-    const { ip, port, protocol } = this.#options.destination;
-    return protocol?.authority ?? `${ip}:${port}`;
+    this.#dispatch.abandon(exchange);
+    this.#routed.get(exchange)?.cancel();
   }
 
   failed(_exchange: Exchange | undefined, key: PassportKey, detail: string | undefined): void {
-    const { families, errors } = this.#options;
+    const { families, errors, destination } = this.#options;
     families.httpError(key);
-    errors.write(key, { direction: "outbound", destination: this.#name(), detail });
-  }
-}
-
-class WaitingExchange implements Waiter {
-  readonly balancer: Balancer;
-  readonly #next: (found: boolean) => void;
-
-  constructor(balancer: Balancer, next: (found: boolean) => void) {
-    this.balancer = balancer;
-    this.#next = next;
-  }
-
-  onEndpoints(): void {
-    this.#next(true);
-  }
-
-  onFailfast(): void {
-    this.#next(false);
+    errors.write(key, { direction: "outbound", destination: destination.name, detail });
   }
 }

@@ -19,6 +19,7 @@ import { Http2ServerConnection } from "../http2/server-connection.ts";
 import type { DataPath, Discovery, IdentitySource, OriginalDestination, OutboundConfig } from "../ports.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
+import { RouteFamilies } from "../telemetry/route-series.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import { Acceptor, peerOf } from "../transport/acceptor.ts";
 import type { DialError } from "../transport/dial.ts";
@@ -74,6 +75,7 @@ class Outbound implements OutboundPath {
     };
     this.#balancers = {
       families: this.#families,
+      routes: new RouteFamilies(registry),
       shared: this.#shared,
       failfastTimeout: config.failfastTimeout,
       queueCapacity: QUEUE_CAPACITY,
@@ -203,6 +205,7 @@ class Outbound implements OutboundPath {
     return new OutboundHttp({
       destination,
       client: { ip: peerOf(socket), port: socket.remotePort ?? 0 },
+      clock: this.#options.clock,
       families: this.#families,
       errors: this.#errors,
       overloaded: () => this.#shared.inFlight >= config.maxInFlight,
@@ -265,7 +268,7 @@ class OpaqueAttempt implements Waiter {
   #try(): void {
     const forward = this.#forward;
     if (!forward) return;
-    const balancer = this.#destination.balancer("opaque");
+    const balancer = this.#destination.balancer(this.#destination.protocol!.opaque);
     const endpoint = balancer.pick();
     if (!endpoint) {
       const state = balancer.wait(this);

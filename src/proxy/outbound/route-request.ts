@@ -1,0 +1,541 @@
+// A request whose route asks for more than to be sent to an endpoint: filters, splits, timeouts, retries. To the
+// exchange it is the upstream; to each of its tries it is the owner.
+//
+//   exchange ⇄ RouteRequest ⇄ Attempt ⇄ endpoint
+//                    └ a try that failed in a way that the policy names ⇒ back-off ⇒ the next try
+//
+// The body is kept, up to a limit, until a response goes to the client: what is kept can be sent again.
+import { chooseBackend } from "../../rules/distribution.ts";
+import { applyFilters, type FilterVerdict } from "../../rules/filters.ts";
+import type { RouteBackend, RouteRule, RouteTimeouts } from "../../rules/outbound-routes.ts";
+import type { PassportKey } from "../../rules/passport.ts";
+import {
+  headerOverrides,
+  isRetryable,
+  REPLAY_LIMIT,
+  type RetryCause,
+  type RetryPolicy,
+  type Try,
+  withOverrides,
+} from "../../rules/retry.ts";
+import { retryAfterMs } from "../../rules/retry-after.ts";
+import type { RouteMatch } from "../../rules/route-match.ts";
+import { Backoff } from "../../util/backoff.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
+import { mergeEdits } from "../http/edits.ts";
+import type {
+  Exchange,
+  LocalResponse,
+  Outcome,
+  Route,
+  Service,
+  Upstream,
+  UpstreamHandler,
+} from "../http/exchange.ts";
+import {
+  editFields,
+  type Field,
+  type FieldEdit,
+  NO_EDITS,
+  type RequestEdits,
+  type RequestHead,
+  type ResponseHead,
+} from "../http/message.ts";
+import { ERROR } from "../http2/frame.ts";
+import type { RouteSeries } from "../telemetry/route-series.ts";
+import { Attempt, type AttemptOwner, grpcStatusOf } from "./attempt.ts";
+import type { Destination } from "./destination.ts";
+import type { Dispatch } from "./dispatch.ts";
+
+/** The longest that a server's Retry-After is waited for, ms. */
+const MAX_RETRY_AFTER = 10_000;
+/** RFC 9110 §9.2.2 */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
+const NOTHING: readonly Buffer[] = [];
+
+export interface RouteRequestOptions {
+  readonly exchange: Exchange;
+  readonly match: RouteMatch<RouteRule>;
+  readonly destination: Destination;
+  readonly dispatch: Dispatch;
+  readonly series: RouteSeries;
+  readonly clock: Clock;
+  /** Called once, when it is over. */
+  readonly onOver: () => void;
+}
+
+export class RouteRequest implements Upstream, Route, AttemptOwner {
+  readonly connected = true;
+  readonly reused = false;
+  readonly #options: RouteRequestOptions;
+  readonly #policy: RetryPolicy | undefined;
+  readonly #timeouts: RouteTimeouts;
+  /** What each try asks where it goes. */
+  readonly #service: Service;
+  #handler: UpstreamHandler | undefined;
+  #edits: RequestEdits = NO_EDITS;
+  #attempt: Attempt | undefined;
+  #backend: RouteBackend | undefined;
+  #backoff: Backoff | undefined;
+  #retries = 0;
+  /** The response goes to the client: nothing can be tried again. */
+  #answering = false;
+  #over = false;
+  /** A response's head that waits to see how the call ends. */
+  #held: ResponseHead | undefined;
+  #sent: Buffer[] = [];
+  #sentBytes = 0;
+  bodyKept = true;
+  requestEnded = false;
+  requestTrailers: readonly Field[] | undefined;
+  bodyless = false;
+  /** The exchange was told to wait. */
+  #blocked = false;
+  #paused = false;
+  #requestTimer: Timer | undefined;
+  #tryTimer: Timer | undefined;
+  #retryTimer: Timer | undefined;
+  #idleTimer: Timer | undefined;
+  #lastByte = 0;
+
+  constructor(options: RouteRequestOptions) {
+    this.#options = options;
+    const { exchange, match, destination, dispatch } = options;
+    const { rule } = match;
+    if (rule.allowHeaders) {
+      const overrides = headerOverrides((name) => exchange.request.get(name));
+      this.#policy = withOverrides(rule.retry, overrides.retry);
+      this.#timeouts = {
+        request: overrides.request ?? rule.timeouts.request,
+        response: overrides.response ?? rule.timeouts.response,
+        idle: rule.timeouts.idle,
+      };
+    } else {
+      this.#policy = rule.retry;
+      this.#timeouts = rule.timeouts;
+    }
+    this.#service = new TryService(() => {
+      const attempt = this.#attempt!;
+      const balancer = destination.balancer(this.#backend!.target);
+      const avoid = attempt.endpoint ?? this.#avoid;
+      attempt.endpoint = dispatch.send(attempt, balancer, undefined, avoid);
+    }, dispatch);
+  }
+
+  /** The endpoint that failed the request last. */
+  #avoid: Attempt["endpoint"];
+
+  /** Takes the request up: answers it, or sends it on its way. */
+  start(): void {
+    const { exchange, match, clock, series } = this.#options;
+    const { rule } = match;
+    const verdict = applyFilters(rule.filters, exchange.request, match.prefix, clock.random);
+    if (verdict.kind !== "go") {
+      series.began();
+      series.answered(verdict.status);
+      this.#finish();
+      exchange.respond(localResponse(verdict));
+      return;
+    }
+    exchange.send(this, this, { fields: rule.filters.request });
+  }
+
+  // ── The exchange's side ─────────────────────────────────────────────────────────────────────────────────────
+
+  attach(handler: UpstreamHandler): void {
+    this.#handler = handler;
+  }
+
+  request(_head: RequestHead, edits: RequestEdits, end: boolean): void {
+    const { clock, destination } = this.#options;
+    this.#edits = edits;
+    this.bodyless = end;
+    this.requestEnded = end;
+    destination.budget.deposit(clock.monotonic());
+    const { request, idle } = this.#timeouts;
+    if (request !== undefined)
+      this.#requestTimer = clock.after(request, () => this.#timeout("request-timeout"));
+    this.#lastByte = clock.monotonic();
+    if (idle !== undefined) this.#watchIdle(idle, idle);
+    this.#try();
+  }
+
+  write(bytes: Buffer): boolean {
+    this.#lastByte = this.#options.clock.monotonic();
+    const attempt = this.#attempt;
+    const sending = attempt?.sending ?? false;
+    if (this.bodyKept) {
+      const limit = this.#policy?.maxBytes ?? REPLAY_LIMIT;
+      if (sending && this.#sentBytes + bytes.length > limit) this.#forgetBody();
+      else {
+        this.#sent.push(bytes);
+        this.#sentBytes += bytes.length;
+      }
+    }
+    const writable = sending ? attempt!.write(bytes) : this.#sentBytes < REPLAY_LIMIT;
+    this.#blocked = !writable;
+    return writable;
+  }
+
+  end(trailers: readonly Field[] | undefined): void {
+    this.requestEnded = true;
+    this.requestTrailers = trailers;
+    if (!this.#attempt) return;
+    this.#attempt.requestDone = true;
+    if (this.#attempt.sending) this.#attempt.end(trailers);
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#attempt?.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#attempt?.resume();
+  }
+
+  cancel(): void {
+    this.#handler = undefined;
+    this.#attempt?.giveUp();
+    this.#finish();
+  }
+
+  #forgetBody(): void {
+    this.bodyKept = false;
+    this.#sent = [];
+    this.#sentBytes = 0;
+  }
+
+  get sent(): readonly Buffer[] {
+    return this.bodyKept ? this.#sent : NOTHING;
+  }
+
+  // ── The route's account ─────────────────────────────────────────────────────────────────────────────────────
+
+  began(): void {
+    this.#options.series.began();
+  }
+
+  measured(): void {}
+
+  release(_upstream: Upstream, outcome: Outcome | undefined): void {
+    this.#options.series.ended(outcome);
+  }
+
+  // ── Tries ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #try(): void {
+    const { exchange, match, destination, clock } = this.#options;
+    const backend = chooseBackend(
+      match.rule.backends,
+      ({ target }) => destination.balancer(target).available,
+      clock.random,
+    );
+    if (!backend) {
+      this.#fail("no-route", "its route has no backend");
+      return;
+    }
+    this.#backend = backend;
+    const verdict = applyFilters(backend.filters, exchange.request, match.prefix, clock.random);
+    if (verdict.kind !== "go") {
+      this.#answerLocally(localResponse(verdict));
+      return;
+    }
+    const edits = mergeEdits(this.#edits, { fields: backend.filters.request });
+    const attempt = new Attempt(exchange, this, edits, this.#service, clock);
+    attempt.requestDone = this.requestEnded;
+    this.#attempt = attempt;
+    const wait = least(this.#policy?.timeout, this.#timeouts.response, backend.timeout);
+    if (wait !== undefined) this.#tryTimer = clock.after(wait, () => this.#tryTimeout());
+    this.#service.dispatch(attempt);
+  }
+
+  onTransmitted(writable: boolean): void {
+    if (this.#paused) this.#attempt?.pause();
+    if (writable && this.#blocked) {
+      this.#blocked = false;
+      this.#handler?.onWritable();
+    }
+  }
+
+  onTryWritable(): void {
+    this.#blocked = false;
+    this.#handler?.onWritable();
+  }
+
+  onTryFailed(key: PassportKey, detail: string | undefined): void {
+    if (!this.#retried({ cause: causeOf(key) })) this.#fail(key, detail);
+  }
+
+  onTryBroken(key: PassportKey, errno: string | undefined, resetCode: number | undefined): void {
+    const refused = resetCode === ERROR.REFUSED_STREAM;
+    const safe = refused || IDEMPOTENT.has(this.#options.exchange.request.method);
+    if (!this.#answering && safe && this.#retried({ cause: refused ? "refused" : "connect" })) return;
+    this.#broken(key, errno, resetCode);
+  }
+
+  #tryTimeout(): void {
+    this.#attempt?.giveUp("response-timeout");
+    if (!this.#retried({ cause: "response-timeout" })) this.#fail("response-timeout", undefined);
+  }
+
+  onTryInterim(head: ResponseHead): void {
+    this.#handler?.onInterim(head);
+  }
+
+  onTryResponse(head: ResponseHead, end: boolean): void {
+    const { clock, exchange } = this.#options;
+    clock.clear(this.#tryTimer);
+    this.#lastByte = clock.monotonic();
+    const grpcStatus = exchange.grpc && end ? grpcStatusOf(head.get("grpc-status")) : undefined;
+    if (this.#wanted({ status: head.status, grpcStatus })) {
+      this.#avoid = this.#attempt?.endpoint;
+      if (this.#mayRetry()) {
+        this.#attempt?.giveUp();
+        this.#retryLater(head);
+        return;
+      }
+    }
+    // Whether a call failed is often told only at its end.
+    if (exchange.grpc && !end && this.#policy && this.#policy.grpc.size > 0 && this.#canRetry)
+      this.#held = head;
+    else this.#forward(head, end);
+  }
+
+  onTryTunnel(head: ResponseHead): void {
+    this.#answering = true;
+    this.#clearTimers();
+    this.#handler?.onTunnel(this, head);
+  }
+
+  onTryBody(bytes: Buffer): void {
+    this.#lastByte = this.#options.clock.monotonic();
+    if (this.#held) this.#forward(this.#held, false);
+    this.#handler?.onBody(bytes);
+  }
+
+  onTryEnd(trailers: readonly Field[] | undefined): void {
+    const held = this.#held;
+    if (held) {
+      const status = trailers?.find(([name]) => name === "grpc-status")?.[1];
+      const ended = { status: held.status, grpcStatus: grpcStatusOf(status) };
+      if (this.#wanted(ended) && this.#mayRetry()) {
+        this.#held = undefined;
+        this.#retryLater(held);
+        return;
+      }
+      this.#forward(held, false);
+    }
+    const handler = this.#handler;
+    this.#finish();
+    handler?.onEnd(this, trailers);
+  }
+
+  /** From now on the client has it. */
+  #forward(head: ResponseHead, end: boolean): void {
+    const { match, series, clock } = this.#options;
+    this.#held = undefined;
+    this.#answering = true;
+    this.#sent = [];
+    clock.clear(this.#requestTimer);
+    if (this.#retries > 0) series.retried(head.status);
+    const edits = [...match.rule.filters.response, ...(this.#backend?.filters.response ?? [])];
+    this.#handler?.onResponse(this, edits.length === 0 ? head : new EditedResponse(head, edits), end);
+  }
+
+  // ── Retries ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Whether the policy would have a response like this tried again. */
+  #wanted({ status, grpcStatus }: Try): boolean {
+    if (!this.#policy || this.#answering) return false;
+    const { profile } = this.#options.match.rule;
+    if (profile) return profile.isRetryable && (profile.isFailure(status!) ?? status! >= 500);
+    return isRetryable(this.#policy, { status, grpcStatus });
+  }
+
+  get #canRetry(): boolean {
+    return this.#policy !== undefined && this.bodyKept && this.#retries < this.#policy.maxRetries;
+  }
+
+  #mayRetry(): boolean {
+    const { series, destination, clock } = this.#options;
+    if (!this.#policy || !this.bodyKept || this.#over) return false;
+    if (this.#retries >= this.#policy.maxRetries) {
+      series.limitExceeded();
+      return false;
+    }
+    if (destination.budget.withdraw(clock.monotonic())) return true;
+    series.overflowed();
+    return false;
+  }
+
+  /** Tries again what failed without a response, if that may be. */
+  #retried({ cause }: { readonly cause: RetryCause | undefined }): boolean {
+    if (cause === undefined || !this.#policy || this.#answering || this.#over) return false;
+    this.#avoid = this.#attempt?.endpoint;
+    if (!this.#mayRetry()) return false;
+    this.#retryLater(undefined);
+    return true;
+  }
+
+  #retryLater(head: ResponseHead | undefined): void {
+    const { clock, series } = this.#options;
+    const policy = this.#policy!;
+    this.#retries += 1;
+    series.retrying();
+    this.#attempt = undefined;
+    clock.clear(this.#tryTimer);
+    this.#backoff ??= new Backoff(policy.backoff, clock.random);
+    const hint =
+      policy.respectRetryAfter && head ? retryAfterMs(head.get("retry-after"), clock.now()) : undefined;
+    const wait = Math.max(this.#backoff.next(), Math.min(hint ?? 0, MAX_RETRY_AFTER));
+    this.#retryTimer = clock.after(wait, () => this.#try());
+  }
+
+  // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #timeout(key: PassportKey): void {
+    this.#attempt?.giveUp(key);
+    if (this.#answering) this.#broken(key, undefined, undefined);
+    else this.#fail(key, undefined);
+  }
+
+  #watchIdle(idle: number, wait: number): void {
+    const { clock } = this.#options;
+    this.#idleTimer = clock.after(wait, () => {
+      const silence = clock.monotonic() - this.#lastByte;
+      if (silence >= idle) this.#timeout("idle-timeout");
+      else this.#watchIdle(idle, idle - silence);
+    });
+  }
+
+  #fail(key: PassportKey, detail: string | undefined): void {
+    this.#broken(key, detail, undefined);
+  }
+
+  #broken(key: PassportKey, detail: string | undefined, resetCode: number | undefined): void {
+    const handler = this.#handler;
+    this.#finish();
+    handler?.onBroken(this, key, detail, false, resetCode);
+  }
+
+  /** Answers by a backend's filter. */
+  #answerLocally({ status, fields }: LocalResponse): void {
+    const handler = this.#handler;
+    this.#finish();
+    handler?.onResponse(this, new LocalHead(status, [...fields, ["content-length", "0"]]), true);
+    handler?.onEnd(this, undefined);
+  }
+
+  #clearTimers(): void {
+    const { clock } = this.#options;
+    for (const timer of [this.#requestTimer, this.#tryTimer, this.#retryTimer, this.#idleTimer])
+      clock.clear(timer);
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#handler = undefined;
+    this.#sent = [];
+    this.#clearTimers();
+    this.#options.onOver();
+  }
+}
+
+/** What a try is told to be its connection's: it only knows where to go. */
+class TryService implements Service {
+  readonly added: readonly Field[] = [];
+  readonly watch = undefined;
+  readonly context = {
+    direction: "outbound" as const,
+    client: { ip: "", port: 0, identity: undefined },
+    target: { ip: "", port: 0 },
+    sourceLabels: {},
+  };
+  readonly trusted = true;
+  readonly marksFailures = false;
+  readonly draining = false;
+  readonly dispatch: (exchange: Exchange) => void;
+  readonly #dispatch: Dispatch;
+
+  constructor(dispatch: (exchange: Exchange) => void, waiting: Dispatch) {
+    this.dispatch = dispatch;
+    this.#dispatch = waiting;
+  }
+
+  abandon(exchange: Exchange): void {
+    this.#dispatch.abandon(exchange);
+  }
+
+  failed(): void {}
+}
+
+/** A response with the route's changes. */
+class EditedResponse implements ResponseHead {
+  readonly status: number;
+  readonly contentLength: number;
+  readonly #fields: readonly Field[];
+
+  constructor(head: ResponseHead, edits: readonly FieldEdit[]) {
+    this.status = head.status;
+    this.contentLength = head.contentLength;
+    this.#fields = editFields(head.fields(), edits);
+  }
+
+  get(name: string): string | undefined {
+    return joined(this.#fields, name);
+  }
+
+  fields(): readonly Field[] {
+    return this.#fields;
+  }
+}
+
+class LocalHead implements ResponseHead {
+  readonly status: number;
+  readonly contentLength = 0;
+  readonly #fields: readonly Field[];
+
+  constructor(status: number, fields: readonly Field[]) {
+    this.status = status;
+    this.#fields = fields;
+  }
+
+  get(name: string): string | undefined {
+    return joined(this.#fields, name);
+  }
+
+  fields(): readonly Field[] {
+    return this.#fields;
+  }
+}
+
+function joined(fields: readonly Field[], name: string): string | undefined {
+  const values = fields.filter(([known]) => known === name).map(([, value]) => value);
+  return values.length === 0 ? undefined : values.join(", ");
+}
+
+function localResponse(verdict: Exclude<FilterVerdict, { kind: "go" }>): LocalResponse {
+  if (verdict.kind === "redirect")
+    return { status: verdict.status, fields: [["location", verdict.location]] };
+  const { status, grpcStatus, message } = verdict;
+  return {
+    status,
+    grpcStatus,
+    message,
+    fields: [["l5d-proxy-error", message.replace(/[^\x20-\x7e]/g, "?") || "fault injected by a route"]],
+  };
+}
+
+/** What a failure without a response is to the retry policy; undefined: never tried again. */
+function causeOf(key: PassportKey): RetryCause | undefined {
+  if (key === "fail-fast") return "fail-fast";
+  return key === "connect" || key === "connect-timeout" || key === "upstream-closed" ? "connect" : undefined;
+}
+
+function least(...values: readonly (number | undefined)[]): number | undefined {
+  const given = values.filter((value) => value !== undefined);
+  return given.length === 0 ? undefined : Math.min(...given);
+}

@@ -1,0 +1,396 @@
+// The routes of an outbound destination, from its policy or its ServiceProfile, as one table: which rule takes a request,
+// what is done to it, where it may go, and how often it is tried.
+import type { MessageOf } from "../api/codec.ts";
+import type { DestinationProfile, RequestMatch, ResponseMatch, WeightedAddr } from "../api/destination.ts";
+import { REGISTERED_METHODS } from "../api/http-types.ts";
+import type { Backend, GrpcRoute, HttpRoute } from "../api/outbound.ts";
+import { durationMs } from "../api/time.ts";
+import type { Distribution, Weighted } from "./distribution.ts";
+import { compileFilters, type FilterMessage, type FilterSet, NO_FILTERS } from "./filters.ts";
+import { compileRegex, RegexError } from "./regex.ts";
+import {
+  type BudgetOptions,
+  DEFAULT_BUDGET,
+  grpcRetry,
+  httpRetry,
+  REPLAY_LIMIT,
+  type RetryPolicy,
+} from "./retry.ts";
+import {
+  type RequestFacts,
+  type RouteMatch,
+  type RouteRef,
+  RouteTable,
+  refOf,
+  refText,
+} from "./route-match.ts";
+import type { Trace } from "./trace.ts";
+
+/** Where a backend's traffic goes. */
+export type Target =
+  /** Balanced over the endpoints that discovery names for `path`. */
+  | {
+      readonly kind: "balance";
+      readonly path: string;
+      readonly backend?: MessageOf<typeof Backend> | undefined;
+    }
+  /** To one known endpoint. */
+  | { readonly kind: "endpoint"; readonly endpoint: MessageOf<typeof WeightedAddr> }
+  /** To the original address, as if there were no mesh. */
+  | { readonly kind: "original" };
+
+export interface RouteBackend extends Weighted {
+  readonly ref: RouteRef;
+  readonly target: Target;
+  readonly filters: FilterSet;
+  /** Of requests sent here, ms. */
+  readonly timeout: number | undefined;
+}
+
+export interface RouteTimeouts {
+  /** Of the whole request with all its tries, until the response's head, and without a byte either way, ms. */
+  readonly request: number | undefined;
+  readonly response: number | undefined;
+  readonly idle: number | undefined;
+}
+
+export interface RouteRule {
+  readonly route: RouteRef;
+  readonly grpc: boolean;
+  readonly filters: FilterSet;
+  readonly backends: Distribution<RouteBackend>;
+  readonly timeouts: RouteTimeouts;
+  readonly retry: RetryPolicy | undefined;
+  /** Callers may change retries and timeouts by header. */
+  readonly allowHeaders: boolean;
+  /** Of a ServiceProfile: any failure as classified is retried, and how responses are classified. */
+  readonly profile: ProfileRoute | undefined;
+}
+
+export interface ProfileRoute {
+  /** `rt_*` labels. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly isRetryable: boolean;
+  /** Whether a status is a failure; undefined: as usual. */
+  isFailure(status: number): boolean | undefined;
+}
+
+export interface OutboundRoutes {
+  /** The rule of every request, when there is nothing to be done but to send it to its one backend. */
+  readonly only: RouteBackend | undefined;
+  readonly budget: BudgetOptions;
+  find(facts: RequestFacts, trace?: Trace): RouteMatch<RouteRule> | undefined;
+  /** Every backend of every rule. */
+  readonly backends: readonly RouteBackend[];
+}
+
+const NO_TIMEOUTS: RouteTimeouts = { request: undefined, response: undefined, idle: undefined };
+
+/** The routes of a policy. @throws RegexError for an expression that cannot be had */
+export function policyRoutes(
+  http: readonly MessageOf<typeof HttpRoute>[] | undefined,
+  grpc: readonly MessageOf<typeof GrpcRoute>[] | undefined,
+): OutboundRoutes {
+  const candidates = [
+    ...(http ?? []).flatMap((route) =>
+      route.rules.map((rule) => ({
+        hosts: route.hosts,
+        http: rule.matches,
+        text: refText(refOf(route.metadata)),
+        rule: ruleOf(route.metadata, rule, httpRetry(rule.retry), false),
+      })),
+    ),
+    ...(grpc ?? []).flatMap((route) =>
+      route.rules.map((rule) => ({
+        hosts: route.hosts,
+        grpc: rule.matches,
+        text: refText(refOf(route.metadata)),
+        rule: ruleOf(route.metadata, rule, grpcRetry(rule.retry), true),
+      })),
+    ),
+  ];
+  const table = new RouteTable<RouteRule>(candidates);
+  const rules = candidates.map(({ rule }) => rule);
+  return {
+    only: table.takesAll && rules.length === 1 ? plainBackend(rules[0]!) : undefined,
+    budget: DEFAULT_BUDGET,
+    find: (facts, trace) => table.find(facts, trace),
+    backends: rules.flatMap(({ backends }) => backends.backends),
+  };
+}
+
+type RuleMessage =
+  | MessageOf<typeof HttpRoute>["rules"][number]
+  | MessageOf<typeof GrpcRoute>["rules"][number];
+
+function ruleOf(
+  metadata: MessageOf<typeof HttpRoute>["metadata"],
+  rule: RuleMessage,
+  retry: RetryPolicy | undefined,
+  grpc: boolean,
+): RouteRule {
+  const { timeouts, requestTimeout } = rule;
+  const request = timeouts?.request ?? requestTimeout;
+  return {
+    route: refOf(metadata),
+    grpc,
+    filters: compileFilters(rule.filters as readonly FilterMessage[]),
+    backends: distributionOf(rule.backends),
+    timeouts: {
+      request: request && durationMs(request),
+      response: timeouts?.response && durationMs(timeouts.response),
+      idle: timeouts?.idle && durationMs(timeouts.idle),
+    },
+    retry: retry && retry.maxRetries > 0 ? retry : undefined,
+    allowHeaders: rule.allowL5dRequestHeaders,
+    profile: undefined,
+  };
+}
+
+function distributionOf(distribution: RuleMessage["backends"]): Distribution<RouteBackend> {
+  const { firstAvailable, randomAvailable } = distribution ?? {};
+  if (firstAvailable)
+    return { kind: "first", backends: firstAvailable.backends.flatMap((backend) => backendOf(backend, 1)) };
+  if (randomAvailable) {
+    const backends = randomAvailable.backends.flatMap(({ backend, weight }) =>
+      backend ? backendOf(backend, weight) : [],
+    );
+    return { kind: "random", backends };
+  }
+  return { kind: "empty", backends: [] };
+}
+
+type BackendMessage = NonNullable<
+  NonNullable<NonNullable<RuleMessage["backends"]>["firstAvailable"]>["backends"][number]
+>;
+
+function backendOf(message: BackendMessage, weight: number): RouteBackend[] {
+  const target = targetOf(message.backend);
+  if (!target) return [];
+  const ref = refOf(message.backend?.metadata);
+  return [
+    {
+      ref,
+      target,
+      weight,
+      text: refText(ref),
+      filters: compileFilters(message.filters as readonly FilterMessage[]),
+      timeout: message.requestTimeout && durationMs(message.requestTimeout),
+    },
+  ];
+}
+
+/** Where a backend of the API leads; undefined: nowhere that is known here. */
+export function targetOf(backend: MessageOf<typeof Backend> | undefined): Target | undefined {
+  const path = backend?.balancer?.discovery?.dst?.path;
+  if (path) return { kind: "balance", path, backend };
+  return backend?.forward ? { kind: "endpoint", endpoint: backend.forward } : undefined;
+}
+
+/** The backend of a rule that asks for nothing else. */
+function plainBackend(rule: RouteRule): RouteBackend | undefined {
+  const { filters, timeouts, retry, allowHeaders, backends, profile } = rule;
+  const [backend] = backends.backends;
+  if (backends.backends.length !== 1 || backend!.filters !== NO_FILTERS || backend!.timeout !== undefined)
+    return undefined;
+  const plain =
+    filters === NO_FILTERS &&
+    retry === undefined &&
+    !allowHeaders &&
+    profile === undefined &&
+    timeouts.request === undefined &&
+    timeouts.response === undefined &&
+    timeouts.idle === undefined;
+  return plain && backend!.weight > 0 ? backend : undefined;
+}
+
+/** One backend that takes everything. */
+export function plainRoutes(target: Target, ref: RouteRef = refOf(undefined)): OutboundRoutes {
+  const backend: RouteBackend = {
+    ref,
+    target,
+    weight: 1,
+    text: refText(ref),
+    filters: NO_FILTERS,
+    timeout: undefined,
+  };
+  return { only: backend, budget: DEFAULT_BUDGET, find: () => undefined, backends: [backend] };
+}
+
+// ── ServiceProfiles ───────────────────────────────────────────────────────────────────────────────────────────
+
+type Profile = MessageOf<typeof DestinationProfile>;
+
+/** Whether a profile says anything about routes: then it wins over the policy (reference/data-planes.md §1.7). */
+export const hasProfileRoutes = (profile: Profile | null): profile is Profile =>
+  profile !== null && (profile.routes.length > 0 || profile.dstOverrides.length > 0);
+
+/**
+ * The routes of a ServiceProfile: the first whose condition holds takes the request.
+ * @param fallback where its traffic goes without overrides
+ * @throws RegexError
+ */
+export function profileRoutes(profile: Profile, fallback: Target): OutboundRoutes {
+  const backends = profileBackends(profile, fallback);
+  const rules = profile.routes.map((route) => ({
+    condition: compileCondition(route.condition),
+    text: `profile route ${route.metricsLabels["route"] ?? ""}`,
+    match: {
+      prefix: undefined,
+      rule: profileRule(backends, {
+        labels: route.metricsLabels,
+        isRetryable: route.isRetryable,
+        isFailure: compileClasses(route.responseClasses),
+        timeout: route.timeout && durationMs(route.timeout),
+      }),
+    },
+  }));
+  const other: RouteMatch<RouteRule> = {
+    prefix: undefined,
+    rule: profileRule(backends, {
+      labels: {},
+      isRetryable: false,
+      isFailure: () => undefined,
+      timeout: undefined,
+    }),
+  };
+  return {
+    only: undefined,
+    budget: budgetOf(profile.retryBudget),
+    find(facts, trace) {
+      for (const { condition, text, match } of rules) {
+        const holds = condition(facts);
+        trace?.add(text, holds, holds ? "its condition holds" : "its condition does not hold");
+        if (holds) return match;
+      }
+      return other;
+    },
+    backends: backends.backends,
+  };
+}
+
+function profileRule(
+  backends: Distribution<RouteBackend>,
+  { timeout, ...profile }: ProfileRoute & { timeout: number | undefined },
+): RouteRule {
+  return {
+    route: { group: "linkerd.io", kind: "ServiceProfile", namespace: "", name: "", section: "", port: 0 },
+    grpc: false,
+    filters: NO_FILTERS,
+    backends,
+    timeouts: { ...NO_TIMEOUTS, request: timeout },
+    retry: profile.isRetryable
+      ? {
+          // The budget alone bounds it (reference/data-planes.md §1.11).
+          maxRetries: 20,
+          maxBytes: REPLAY_LIMIT,
+          statuses: [],
+          grpc: new Set(),
+          timeout: undefined,
+          backoff: { min: 1, max: 1, jitter: 0 },
+          respectRetryAfter: false,
+        }
+      : undefined,
+    allowHeaders: false,
+    profile,
+  };
+}
+
+function profileBackends(profile: Profile, fallback: Target): Distribution<RouteBackend> {
+  const make = (target: Target, weight: number, text: string, ref: RouteRef): RouteBackend => ({
+    ref,
+    target,
+    weight,
+    text,
+    filters: NO_FILTERS,
+    timeout: undefined,
+  });
+  if (profile.dstOverrides.length === 0)
+    return { kind: "first", backends: [make(fallback, 1, profile.fullyQualifiedName, refOf(undefined))] };
+  return {
+    kind: "random",
+    backends: profile.dstOverrides.map(({ authority, weight, backendRef }) =>
+      make(
+        { kind: "balance", path: authority.replace(/\.(?=:|$)/, "") },
+        weight,
+        authority,
+        refOf(backendRef),
+      ),
+    ),
+  };
+}
+
+function budgetOf(budget: Profile["retryBudget"]): BudgetOptions {
+  if (!budget) return DEFAULT_BUDGET;
+  const ttl = budget.ttl ? durationMs(budget.ttl) : DEFAULT_BUDGET.ttl;
+  return {
+    ratio: Math.min(Math.max(budget.retryRatio, 0), 1_000),
+    perSecond: budget.minRetriesPerSecond,
+    // What Finagle takes: from a second to a minute.
+    ttl: Math.min(Math.max(ttl, 1_000), 60_000),
+  };
+}
+
+/** Conditions nest no deeper than this. */
+const MAX_DEPTH = 32;
+
+function compileCondition(
+  match: MessageOf<typeof RequestMatch> | undefined,
+  depth = 0,
+): (facts: RequestFacts) => boolean {
+  if (depth > MAX_DEPTH) throw new RegexError("a condition nests too deep");
+  const { all, any, not, path, method } = match ?? {};
+  if (all) {
+    const parts = all.matches.map((part) => compileCondition(part, depth + 1));
+    return (facts) => parts.every((part) => part(facts));
+  }
+  if (any) {
+    const parts = any.matches.map((part) => compileCondition(part, depth + 1));
+    return (facts) => parts.some((part) => part(facts));
+  }
+  if (not) {
+    const inner = compileCondition(not, depth + 1);
+    return (facts) => !inner(facts);
+  }
+  if (path) {
+    const regex = compileRegex(path.regex);
+    return ({ path: target }) => {
+      const mark = target.indexOf("?");
+      return regex.matches(mark < 0 ? target : target.slice(0, mark));
+    };
+  }
+  const verb = method?.unregistered ?? (method ? REGISTERED_METHODS[method.registered ?? 0] : undefined);
+  return (facts) => verb === undefined || facts.method === verb;
+}
+
+function compileClasses(
+  classes: Profile["routes"][number]["responseClasses"],
+): (status: number) => boolean | undefined {
+  const compiled = classes.map(({ condition, isFailure }) => ({
+    holds: compileStatus(condition),
+    isFailure,
+  }));
+  return (status) => compiled.find(({ holds }) => holds(status))?.isFailure;
+}
+
+function compileStatus(
+  match: MessageOf<typeof ResponseMatch> | undefined,
+  depth = 0,
+): (status: number) => boolean {
+  if (depth > MAX_DEPTH) throw new RegexError("a condition nests too deep");
+  const { all, any, not, status } = match ?? {};
+  if (all) {
+    const parts = all.matches.map((part) => compileStatus(part, depth + 1));
+    return (value) => parts.every((part) => part(value));
+  }
+  if (any) {
+    const parts = any.matches.map((part) => compileStatus(part, depth + 1));
+    return (value) => parts.some((part) => part(value));
+  }
+  if (not) {
+    const inner = compileStatus(not, depth + 1);
+    return (value) => !inner(value);
+  }
+  if (status) return (value) => value >= status.min && value <= (status.max || status.min);
+  return () => false;
+}
