@@ -2,9 +2,7 @@
 // A policy is compiled once when it arrives; clients are then checked against numbers and strings.
 import { networkText } from "../api/address.ts";
 import type { MessageOf } from "../api/codec.ts";
-import type { HttpRouteMatch } from "../api/http-route.ts";
-import { REGISTERED_METHODS } from "../api/http-types.ts";
-import type { Authz, HttpRoute, Server } from "../api/inbound.ts";
+import type { Authz } from "../api/inbound.ts";
 import { type Cidr, cidrHas, formatCidr, parseCidr, parseIp } from "../util/ip.ts";
 import type { Trace } from "./trace.ts";
 
@@ -34,44 +32,18 @@ interface CompiledAuthorization {
 
 export interface Authorization {
   check(client: Client, trace?: Trace): Verdict;
-  /** For a request of a client that the server itself does not admit: whether a route of its own does. */
-  checkRequest(client: Client, request: RequestLine, trace?: Trace): Verdict;
 }
 
-export interface RequestLine {
-  readonly method: string;
-  /** Path without query. */
-  readonly path: string;
-}
-
-const DENIED: Verdict = { allowed: false, labels: {} };
+export const DENIED: Verdict = { allowed: false, labels: {} };
 const LOOPBACK: Verdict = { allowed: true, labels: { group: "", kind: "default", name: "localhost" } };
 
 /**
- * The authorizations of a server, ready to check clients against. The pod's own loopback is always admitted.
+ * Authorizations of a server or a route, ready to check clients against. The pod's own loopback is always admitted.
  * What a network or identity says is taken strictly: a network that cannot be read admits nobody.
  */
-export function compileAuthorization(server: MessageOf<typeof Server>): Authorization {
-  const compiled = server.authorizations.map(compileOne);
-  const { detect, http1, http2 } = server.protocol ?? {};
-  const routes = (detect?.httpRoutes ?? http1?.routes ?? http2?.routes ?? [])
-    .filter((route) => route.authorizations.length > 0)
-    .map(compileRoute);
-  return {
-    check: (client, trace) => decide(compiled, client, trace),
-    checkRequest(client, request, trace) {
-      for (const route of routes) {
-        const matched = route.matches.some((match) => match(request));
-        trace?.add(
-          `route ${route.name}`,
-          matched,
-          matched ? "method and path match" : "method or path differ",
-        );
-        if (matched) return decide(route.authorizations, client, trace);
-      }
-      return DENIED;
-    },
-  };
+export function compileAuthorization(authorizations: readonly MessageOf<typeof Authz>[]): Authorization {
+  const compiled = authorizations.map(compileOne);
+  return { check: (client, trace) => decide(compiled, client, trace) };
 }
 
 function decide(
@@ -92,41 +64,6 @@ function decide(
   if (authorizations.length === 0)
     trace?.add("authorizations", false, "there are none, so nobody is admitted");
   return DENIED;
-}
-
-interface CompiledRoute {
-  readonly name: string;
-  readonly matches: readonly ((request: RequestLine) => boolean)[];
-  readonly authorizations: readonly CompiledAuthorization[];
-}
-
-function compileRoute(route: MessageOf<typeof HttpRoute>): CompiledRoute {
-  return {
-    name: route.metadata?.resource?.name ?? route.metadata?.default ?? "",
-    matches: route.rules.flatMap((rule) => rule.matches.map(compileMatch)),
-    authorizations: route.authorizations.map(compileOne),
-  };
-}
-
-/** What cannot be checked on the request line alone (headers, query, regular expressions) matches nothing. */
-function compileMatch(match: MessageOf<typeof HttpRouteMatch>): (request: RequestLine) => boolean {
-  const { path, method, headers, queryParams } = match;
-  if (headers.length > 0 || queryParams.length > 0 || path?.regex !== undefined) return () => false;
-  const verb = method?.unregistered ?? (method ? REGISTERED_METHODS[method.registered ?? 0] : undefined);
-  return (request) =>
-    (verb === undefined || request.method === verb) &&
-    (path?.exact === undefined || request.path === path.exact) &&
-    (path?.prefix === undefined || isBelow(request.path, path.prefix));
-}
-
-/** What an application may read as another path than it is written as: dot segments, escapes, empty segments. */
-const AMBIGUOUS_PATH = /\/\.\.?(\/|$)|%2e|%2f|%5c|\\|\/\/|;/i;
-
-/** Whole segments: `/a` holds `/a` and `/a/b` but not `/ab`, nor `/a/../b`. */
-function isBelow(path: string, prefix: string): boolean {
-  if (AMBIGUOUS_PATH.test(path)) return false;
-  const base = prefix.endsWith("/") ? prefix.slice(0, -1) : prefix;
-  return path === base || path.startsWith(`${base}/`);
 }
 
 function compileOne(authz: MessageOf<typeof Authz>): CompiledAuthorization {

@@ -237,6 +237,7 @@ export function profileRoutes(profile: Profile, fallback: Target): OutboundRoute
     text: `profile route ${route.metricsLabels["route"] ?? ""}`,
     match: {
       prefix: undefined,
+      exact: false,
       rule: profileRule(backends, {
         labels: route.metricsLabels,
         isRetryable: route.isRetryable,
@@ -247,6 +248,7 @@ export function profileRoutes(profile: Profile, fallback: Target): OutboundRoute
   }));
   const other: RouteMatch<RouteRule> = {
     prefix: undefined,
+    exact: false,
     rule: profileRule(backends, {
       labels: {},
       isRetryable: false,

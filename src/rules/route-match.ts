@@ -83,6 +83,8 @@ export interface RouteMatch<R> {
   readonly rule: R;
   /** The path prefix by which it matched: what a path modifier replaces. */
   readonly prefix: string | undefined;
+  /** It names the whole path. */
+  readonly exact: boolean;
 }
 
 /** A rule with what it takes. */
@@ -165,7 +167,7 @@ function compile<R>({ rule, hosts, http, grpc, text }: Candidate<R>): Condition<
         fields,
         query: [],
         text,
-        match: { rule, prefix: undefined },
+        match: { rule, prefix: undefined, exact: exact !== undefined },
       };
     });
   }
@@ -188,12 +190,12 @@ function compile<R>({ rule, hosts, http, grpc, text }: Candidate<R>): Condition<
       hosts: compiledHosts,
       method: verb,
       exact,
-      prefix: prefix === undefined ? undefined : prefix.replace(/\/+$/, ""),
+      prefix: prefix?.replace(/\/+$/, ""),
       path: regex === undefined ? undefined : compileRegex(regex),
       fields,
       query,
       text,
-      match: { rule, prefix: prefix === undefined ? undefined : prefix.replace(/\/+$/, "") },
+      match: { rule, prefix: prefix?.replace(/\/+$/, ""), exact: exact !== undefined },
     };
   });
 }

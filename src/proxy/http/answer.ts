@@ -1,5 +1,8 @@
-// What the proxy's own errors say in their header fields, the same over HTTP/1 and HTTP/2.
+// What the proxy's own answers say in their header fields, the same over HTTP/1 and HTTP/2.
+
+import type { FilterVerdict } from "../../rules/filters.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import type { LocalResponse } from "./exchange.ts";
 import type { Field } from "./message.ts";
 
 export interface AnswerOptions {
@@ -23,4 +26,17 @@ export function errorFields(key: PassportKey, options: AnswerOptions): Field[] {
   if (options.trusted) fields.push(["l5d-mesh-code", PASSPORTS[key].code]);
   if (options.meshClose) fields.push(["l5d-proxy-connection", "close"]);
   return fields;
+}
+
+/** The answer of a filter that does not let the request go on. */
+export function localResponse(verdict: Exclude<FilterVerdict, { kind: "go" }>): LocalResponse {
+  if (verdict.kind === "redirect")
+    return { status: verdict.status, fields: [["location", verdict.location]] };
+  const { status, grpcStatus, message } = verdict;
+  return {
+    status,
+    grpcStatus,
+    message,
+    fields: [["l5d-proxy-error", message.replace(/[^\x20-\x7e]/g, "?") || "fault injected by a route"]],
+  };
 }

@@ -1,8 +1,13 @@
 // Requests of one inbound connection: admitted or refused one by one, then on to the application.
 import type { CounterSeries, Labels } from "../../metrics/registry.ts";
 import type { Client, Verdict } from "../../rules/authorization.ts";
+import { applyFilters } from "../../rules/filters.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import type { RouteRef } from "../../rules/route-match.ts";
+import type { ServerRoutes } from "../../rules/server-routes.ts";
+import type { Clock } from "../../util/clock.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
+import { localResponse } from "../http/answer.ts";
 import type {
   Exchange,
   ExchangeContext,
@@ -12,7 +17,7 @@ import type {
   Service,
   Upstream,
 } from "../http/exchange.ts";
-import type { Field } from "../http/message.ts";
+import { type Field, NO_EDITS, type RequestEdits } from "../http/message.ts";
 import type { ErrorLog } from "../telemetry/error-log.ts";
 import { prefixed, targetLabels } from "../telemetry/labels.ts";
 import type { Families, HttpSeries } from "../telemetry/series.ts";
@@ -27,6 +32,7 @@ export interface InboundHttpOptions {
   readonly clientLabels: Labels;
   readonly families: Families;
   readonly errors: ErrorLog;
+  readonly clock: Clock;
   readonly maxInFlight: () => boolean;
   readonly isDraining: () => boolean;
   readonly watch: () => ExchangeWatch | undefined;
@@ -97,7 +103,7 @@ export class InboundHttp implements Service {
   }
 
   dispatch(exchange: Exchange): void {
-    const { port, maxInFlight } = this.#options;
+    const { port } = this.#options;
     const { failure } = exchange;
     if (failure) {
       exchange.refuse(failure.key, failure.message);
@@ -105,35 +111,76 @@ export class InboundHttp implements Service {
     }
     const { state } = port;
     if (state !== this.#state) this.#decide(state);
-    const admitted = this.#verdict.allowed || this.#admitsRequest(exchange, state);
-    if (exchange.attempts === 0 && admitted === this.#verdict.allowed) this.#counter?.inc();
-    if (!state?.protocol) exchange.refuse("invalid-policy");
-    else if (!admitted) exchange.refuse("unauthorized");
-    else if (maxInFlight()) exchange.refuse("load-shed");
-    else this.#app.serve(exchange, this.#route);
+    if (!state?.protocol || !state.routes) exchange.refuse("invalid-policy");
+    else if (this.#verdict.allowed && state.routes.plain) {
+      if (exchange.attempts === 0) this.#counter?.inc();
+      this.#admit(exchange, state, this.#route, NO_EDITS);
+    } else this.#dispatchByRoute(exchange, state, state.routes);
   }
 
-  /** A client whom the server does not admit may still be let through by a route: the kubelet to its probes. */
-  #admitsRequest({ request }: Exchange, state: PolicyState | undefined): boolean {
-    const query = request.path.indexOf("?");
-    const path = query < 0 ? request.path : request.path.slice(0, query);
-    return (
-      state?.authorization.checkRequest(this.#options.client, { method: request.method, path }).allowed ??
-      false
-    );
+  #dispatchByRoute(exchange: Exchange, state: PolicyState, routes: ServerRoutes): void {
+    const { client, families, port, clock } = this.#options;
+    const { request } = exchange;
+    const match = routes.find(request);
+    if (!match) {
+      families.routeNotFound(port.port);
+      exchange.refuse("no-route");
+      return;
+    }
+    const verdict = this.#verdict.allowed ? this.#verdict : routes.admits(match, client, request);
+    const { route, filters } = match.rule;
+    if (exchange.attempts === 0) this.#count(verdict, route);
+    if (!verdict.allowed) {
+      exchange.refuse("unauthorized");
+      return;
+    }
+    const filtered = applyFilters(filters, request, match.prefix, clock.random);
+    if (filtered.kind !== "go") exchange.respond(localResponse(filtered));
+    else this.#admit(exchange, state, this.#routeOf(verdict, route), { fields: filters.request });
+  }
+
+  #admit(exchange: Exchange, state: PolicyState, route: InboundRoute, edits: RequestEdits): void {
+    const { client, clock, families, maxInFlight, port } = this.#options;
+    const first = exchange.attempts === 0;
+    const over = first ? state.limiter?.check(client.identity, clock.monotonic()) : undefined;
+    if (over !== undefined) {
+      families.rateLimited(port.port, over);
+      exchange.refuse("rate-limited", `the ${over} limit is reached`);
+    } else if (maxInFlight()) exchange.refuse("load-shed");
+    else this.#app.serve(exchange, route, edits);
+  }
+
+  #routeOf(verdict: Verdict, route: RouteRef): InboundRoute {
+    const { port, ip, clientLabels } = this.#options;
+    return new InboundRoute(this.#app, port.httpSeries(ip, clientLabels, verdict, route));
+  }
+
+  /** Counts a decision on a request whose route was looked for. */
+  #count(verdict: Verdict, route: RouteRef): void {
+    this.#authzCounter(this.#state, verdict, route).inc();
   }
 
   #decide(state: PolicyState | undefined): void {
-    const { port, ip, client, clientLabels, families } = this.#options;
+    const { port, ip, client, clientLabels } = this.#options;
     this.#state = state;
     this.#verdict = state?.authorization.check(client) ?? { allowed: false, labels: {} };
     this.#route = new InboundRoute(this.#app, port.httpSeries(ip, clientLabels, this.#verdict));
-    this.#counter = families.authz("http", this.#verdict.allowed, {
+    this.#counter = this.#authzCounter(state, this.#verdict, undefined);
+  }
+
+  #authzCounter(
+    state: PolicyState | undefined,
+    verdict: Verdict,
+    route: RouteRef | undefined,
+  ): CounterSeries {
+    const { port, ip, clientLabels, families } = this.#options;
+    return families.authz("http", verdict.allowed, {
       direction: "inbound",
       ...targetLabels(ip, port.port),
       ...clientLabels,
       ...state?.serverLabels,
-      ...prefixed("authz", this.#verdict.labels),
+      ...(route && { route_group: route.group, route_kind: route.kind, route_name: route.name }),
+      ...prefixed("authz", verdict.labels),
     });
   }
 

@@ -347,6 +347,7 @@ class Inbound implements InboundPath {
       clientLabels: labels,
       families: this.#families,
       errors: this.#errors,
+      clock: this.#options.clock,
       maxInFlight: () => this.#shared.inFlight >= config.maxInFlight,
       isDraining: () => this.#acceptor.draining,
       watch: NO_WATCH,

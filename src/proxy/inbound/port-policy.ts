@@ -9,6 +9,10 @@ import {
   type Verdict,
 } from "../../rules/authorization.ts";
 import { type InboundProtocol, inboundProtocol } from "../../rules/protocol.ts";
+import { RateLimiter } from "../../rules/rate-limit.ts";
+import { RegexError } from "../../rules/regex.ts";
+import type { RouteRef } from "../../rules/route-match.ts";
+import { compileServerRoutes, type ServerRoutes } from "../../rules/server-routes.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { Endpoint, type Shared } from "../balance/endpoint.ts";
 import type { Discovery, Server, Watch } from "../ports.ts";
@@ -20,6 +24,9 @@ export interface PolicyState {
   /** undefined: the policy cannot be applied, and nothing passes. */
   readonly protocol: InboundProtocol | undefined;
   readonly authorization: Authorization;
+  /** undefined: the policy cannot be applied, as above. */
+  readonly routes: ServerRoutes | undefined;
+  readonly limiter: RateLimiter | undefined;
   readonly serverLabels: Labels;
 }
 
@@ -50,6 +57,8 @@ export class PortPolicy {
   readonly #guarded = new Set<Guarded>();
   readonly #series = new Map<string, HttpSeries>();
   readonly #onIdle: () => void;
+  #limits = "null";
+  #limiter: RateLimiter | undefined;
   #users = 0;
   #idle: Timer | undefined;
 
@@ -68,15 +77,28 @@ export class PortPolicy {
 
   #update(server: Server): void {
     const { detectTimeout } = this.#context;
+    const routes = routesOf(server);
     this.state = {
-      protocol: inboundProtocol(server, detectTimeout),
-      authorization: compileAuthorization(server),
+      protocol: routes && inboundProtocol(server, detectTimeout),
+      authorization: compileAuthorization(server.authorizations),
+      routes,
+      limiter: routes && this.#limiterOf(routes),
       serverLabels: { ...prefixed("srv", server.labels), srv_port: this.port },
     };
     this.#series.clear();
     for (const guarded of [...this.#guarded]) {
       if (!this.state.authorization.check(guarded.client).allowed) guarded.destroy();
     }
+  }
+
+  /** A policy that comes again with the same limits goes on with what was counted. */
+  #limiterOf({ rateLimit }: ServerRoutes): RateLimiter | undefined {
+    const key = JSON.stringify(rateLimit ?? null);
+    if (key !== this.#limits) {
+      this.#limits = key;
+      this.#limiter = rateLimit && new RateLimiter(rateLimit);
+    }
+    return this.#limiter;
   }
 
   /** Counts a connection in; `unuse` counts it out, and the port is forgotten some time after its last. */
@@ -136,8 +158,13 @@ export class PortPolicy {
   }
 
   /** The counters of requests to `ip` from clients with these labels. */
-  httpSeries(ip: string, clientLabels: Labels, verdict: Verdict): HttpSeries {
-    const key = `${ip} ${clientLabels["client_id"]} ${clientLabels["tls"]} ${verdict.labels["name"]} ${verdict.labels["kind"]}`;
+  httpSeries(
+    ip: string,
+    clientLabels: Labels,
+    verdict: Verdict,
+    route: RouteRef = DEFAULT_ROUTE,
+  ): HttpSeries {
+    const key = `${ip} ${clientLabels["client_id"]} ${clientLabels["tls"]} ${verdict.labels["name"]} ${verdict.labels["kind"]} ${route.kind} ${route.namespace} ${route.name}`;
     let series = this.#series.get(key);
     if (!series) {
       if (this.#series.size >= SERIES_LIMIT) this.#series.clear();
@@ -146,7 +173,9 @@ export class PortPolicy {
         ...targetLabels(ip, this.port),
         ...clientLabels,
         ...this.state?.serverLabels,
-        ...ROUTE,
+        route_group: route.group,
+        route_kind: route.kind,
+        route_name: route.name,
         ...prefixed("authz", verdict.labels),
       });
       this.#series.set(key, series);
@@ -155,5 +184,21 @@ export class PortPolicy {
   }
 }
 
-/** The only route there is so far. */
-const ROUTE: Labels = { route_group: "", route_kind: "default", route_name: "default" };
+/** Of requests whose route was not looked for. */
+const DEFAULT_ROUTE: RouteRef = {
+  group: "",
+  kind: "default",
+  namespace: "",
+  name: "default",
+  section: "",
+  port: 0,
+};
+
+function routesOf(server: Server): ServerRoutes | undefined {
+  try {
+    return compileServerRoutes(server);
+  } catch (error) {
+    if (error instanceof RegexError) return undefined;
+    throw error;
+  }
+}

@@ -6,7 +6,7 @@
 //
 // The body is kept, up to a limit, until a response goes to the client: what is kept can be sent again.
 import { chooseBackend } from "../../rules/distribution.ts";
-import { applyFilters, type FilterVerdict } from "../../rules/filters.ts";
+import { applyFilters } from "../../rules/filters.ts";
 import type { RouteBackend, RouteRule, RouteTimeouts } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import {
@@ -22,6 +22,7 @@ import { retryAfterMs } from "../../rules/retry-after.ts";
 import type { RouteMatch } from "../../rules/route-match.ts";
 import { Backoff } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
+import { localResponse } from "../http/answer.ts";
 import { mergeEdits } from "../http/edits.ts";
 import type {
   Exchange,
@@ -515,18 +516,6 @@ class LocalHead implements ResponseHead {
 function joined(fields: readonly Field[], name: string): string | undefined {
   const values = fields.filter(([known]) => known === name).map(([, value]) => value);
   return values.length === 0 ? undefined : values.join(", ");
-}
-
-function localResponse(verdict: Exclude<FilterVerdict, { kind: "go" }>): LocalResponse {
-  if (verdict.kind === "redirect")
-    return { status: verdict.status, fields: [["location", verdict.location]] };
-  const { status, grpcStatus, message } = verdict;
-  return {
-    status,
-    grpcStatus,
-    message,
-    fields: [["l5d-proxy-error", message.replace(/[^\x20-\x7e]/g, "?") || "fault injected by a route"]],
-  };
 }
 
 /** What a failure without a response is to the retry policy; undefined: never tried again. */

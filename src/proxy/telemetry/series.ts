@@ -122,8 +122,19 @@ export class Families {
     Record<"http_allow" | "http_deny" | "tcp_allow" | "tcp_deny", Family<CounterSeries>>
   >;
 
+  readonly #routeNotFound: Family<CounterSeries>;
+  readonly #rateLimited: Family<CounterSeries>;
+
   constructor(registry: Registry, direction: Direction) {
     this.direction = direction;
+    this.#routeNotFound = registry.counter(
+      "inbound_http_route_not_found_total",
+      "The total number of inbound HTTP requests that could not be associated with a route.",
+    );
+    this.#rateLimited = registry.counter(
+      "inbound_http_local_ratelimit_total",
+      "The total number of inbound HTTP requests that were rate-limited.",
+    );
     this.requests = registry.counter("request_total", "Total count of HTTP requests.");
     this.responses = registry.counter("response_total", "Total count of HTTP responses.");
     this.latency = registry.histogram(
@@ -163,6 +174,16 @@ export class Families {
 
   authz(protocol: "http" | "tcp", allowed: boolean, labels: Labels): CounterSeries {
     return this.#authz[`${protocol}_${allowed ? "allow" : "deny"}`].labels(labels);
+  }
+
+  /** Requests that none of the server's routes takes. */
+  routeNotFound(port: number): void {
+    this.#routeNotFound.labels({ target_port: port }).inc();
+  }
+
+  /** @param scope whose limit it was */
+  rateLimited(port: number, scope: string): void {
+    this.#rateLimited.labels({ target_port: port, scope }).inc();
   }
 
   /** Errors are rare enough to be looked up each time. */
