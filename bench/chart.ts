@@ -92,7 +92,7 @@ export function drawBars({ title, groups, digits }: BarChart): string {
 const HEIGHT = 260;
 const TOP = 40;
 const LEFT = 60;
-const RIGHT = 190;
+const RIGHT = 250;
 
 /** Lines over named ticks, on a logarithmic scale: what differs tenfold shows as well as what differs by half. */
 export function drawLines({ title, ticks, lines, digits }: LineChart): string {

@@ -43,14 +43,34 @@ const WARM_UP = 1;
 /** With more failures than this share, nothing was measured. */
 const MOST_FAILED = 0.001;
 
-/** Runs `load` against what runs, once to warm up and once to measure. */
-export async function measureLoad(stage: Stage, { port, processes }: Running, load: Load): Promise<Sample> {
+/** With more than this share of the core gone to others, rates and latencies are not the proxy's. */
+const MOST_OTHERS = 0.1;
+
+/** A measurement that something else disturbed is made again this often, and the least disturbed one counts. */
+const REPEATS = 2;
+
+/**
+ * Runs `load` against what runs, once to warm up and once to measure.
+ * @param stretch for loads that take long to get going: both last so many times longer
+ */
+export async function measureLoad(stage: Stage, running: Running, load: Load, stretch = 1): Promise<Sample> {
+  const { seconds, quick } = stage.bench.options;
   // A second may be too short for a thousand handshakes; what is measured afterwards must succeed.
-  await load(port, WARM_UP).catch(() => {});
+  await load(running.port, WARM_UP * stretch).catch(() => {});
+  let best = await measureOnce(running, load, seconds * stretch);
+  for (let again = 0; !quick && best.others > MOST_OTHERS && again < REPEATS; again += 1) {
+    stage.log(`disturbed by others on core ${PROXY_CORE}, once more`);
+    const next = await measureOnce(running, load, seconds * stretch);
+    if (next.others < best.others) best = next;
+  }
+  return best;
+}
+
+async function measureOnce({ port, processes }: Running, load: Load, length: number): Promise<Sample> {
   const before = processes.map((child) => child.cpu());
   const started = performance.now();
   const coreBefore = coreTime(PROXY_CORE);
-  const { units, seconds, latency, failed = 0 } = await load(port, stage.bench.options.seconds);
+  const { units, seconds, latency, failed = 0 } = await load(port, length);
   const elapsed = (performance.now() - started) * 1_000;
   const spent = cpuSince(processes, before);
   const others = Math.max(0, coreTime(PROXY_CORE) - coreBefore - spent.user - spent.system);
@@ -176,9 +196,6 @@ const lossesOf = (outcomes: readonly Outcome<Sample>[], unit: string, where: str
     const { failed, units } = middle(samples);
     return failed === 0 ? [] : [`${subject.name}${where}: ${failed} of ${units + failed} ${unit}s failed`];
   });
-
-/** With more than this share of the core gone to others, rates and latencies are not the proxy's. */
-const MOST_OTHERS = 0.1;
 
 /** Who was measured while something else ran on the core. */
 export const disturbancesOf = (outcomes: readonly Outcome<Sample>[], where: string): string[] =>

@@ -6,6 +6,8 @@ import { failuresOf, type Outcome, type Stage, type Subject } from "./stage.ts";
 export interface SweepStep {
   readonly name: string;
   readonly load: Load;
+  /** Takes so many times longer to get going. */
+  readonly stretch?: number;
 }
 
 export interface Sweep {
@@ -19,7 +21,9 @@ export async function sweep(stage: Stage, { steps, subjects, notes }: Sweep): Pr
   const results: { step: SweepStep; outcomes: Outcome<Sample>[] }[] = [];
   for (const step of steps) {
     stage.log(`at ${step.name}`);
-    const outcomes = await stage.compare(subjects, (running) => measureLoad(stage, running, step.load));
+    const outcomes = await stage.compare(subjects, (running) =>
+      measureLoad(stage, running, step.load, step.stretch),
+    );
     results.push({ step, outcomes });
   }
   const table = (
