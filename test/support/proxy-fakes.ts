@@ -73,13 +73,23 @@ export interface FakeEndpoint {
   /** The peer's proxy takes HTTP/2, also for HTTP/1 requests. */
   readonly h2?: boolean;
   readonly labels?: Record<string, string>;
+  readonly weight?: number;
 }
 
 function weightedAddr(endpoint: FakeEndpoint): WeightedAddr {
-  const { ip = "127.0.0.1", port, identity, serverName, inboundPort, h2, labels = {} } = endpoint;
+  const {
+    ip = "127.0.0.1",
+    port,
+    identity,
+    serverName,
+    inboundPort,
+    h2,
+    labels = {},
+    weight = 10_000,
+  } = endpoint;
   return {
     addr: addressOf(ip, port),
-    weight: 10_000,
+    weight,
     metricLabels: labels,
     ...(identity
       ? {

@@ -1,10 +1,11 @@
-// Spreads requests over the endpoints that discovery names: power of two choices by load among those that can be
-// reached. When none can, the one that failed longest ago is tried all the same: better a chance than none. When
-// none is named, requests wait a little, then fail fast until one is.
-
-import { chooseOfTwo } from "../../rules/endpoint-choice.ts";
+// Spreads requests over the endpoints that discovery names: power of two choices by load, weight and zone among
+// those that can be reached and that their breakers admit. Breakers never take the last ones (the floor). When none
+// can be reached, the one that failed longest ago is tried all the same: better a chance than none. When none is
+// named, requests wait a little, then fail fast until one is.
+import { EndpointChoice } from "../../rules/endpoint-choice.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
+import type { BalancerSeries } from "../telemetry/balancer-series.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** Something that waits until there is an endpoint. */
@@ -20,13 +21,15 @@ export interface BalancerOptions {
     key: string,
     address: WeightedAddr,
     set: EndpointSet,
-    onReadyChange: (endpoint: Endpoint) => void,
+    onChange: (endpoint: Endpoint) => void,
   ) => Endpoint;
   /** Tells two states of an endpoint apart that need different connections or labels. */
   readonly signature: (address: WeightedAddr, set: EndpointSet) => string;
   readonly failfastTimeout: number;
   readonly queueCapacity: number;
-  readonly onCounts: (ready: number, pending: number) => void;
+  /** So many endpoints stay in the choice whatever their breakers say. */
+  readonly floor: number;
+  readonly series: BalancerSeries;
 }
 
 interface Member {
@@ -37,9 +40,11 @@ interface Member {
 export class Balancer {
   readonly #options: BalancerOptions;
   readonly #members = new Map<string, Member>();
+  readonly #choice = new EndpointChoice();
   #ready: Endpoint[] = [];
   #failing: Endpoint[] = [];
-  readonly #waiters = new Set<Waiter>();
+  /** With the time at which each began to wait, monotonic, ms. */
+  readonly #waiters = new Map<Waiter, number>();
   #failfast = false;
   #timer: Timer | undefined;
   readonly #unsubscribe: () => void;
@@ -56,38 +61,46 @@ export class Balancer {
     return this.#members.size;
   }
 
-  /** Whether an endpoint can be reached, or it is not known yet. */
+  /** Whether an endpoint can be reached and is admitted, or it is not known yet. */
   get available(): boolean {
     return this.#ready.length > 0 || this.#options.watch.current === undefined;
   }
 
   /** The endpoint for the next request; undefined when there is none at all: `wait`. */
   pick(): Endpoint | undefined {
-    const { clock } = this.#options;
-    if (this.#ready.length > 0) {
-      if (this.#ready.length === 1) return this.#ready[0];
+    const ready = this.#ready;
+    if (ready.length === 1) return ready[0];
+    if (ready.length > 1) {
+      const { clock } = this.#options;
       this.#now = clock.monotonic();
-      return this.#ready[chooseOfTwo(this.#ready.length, this.#loadAt, clock.random)];
+      return ready[this.#choice.choose(this.#loadAt, this.#pendingAt, this.#now, clock.random)];
     }
     let oldest = this.#failing[0];
     for (const endpoint of this.#failing) if (endpoint.failedAt < oldest!.failedAt) oldest = endpoint;
     return oldest;
   }
 
-  readonly #loadAt = (index: number): number => this.#ready[index]!.load(this.#now);
+  readonly #loadAt = (index: number): number =>
+    this.#ready[index]!.load(this.#now, this.#choice.relativeWeight(index));
+
+  readonly #pendingAt = (index: number): number => this.#ready[index]!.pending;
 
   /** `waiting`, or why not: `failfast` at once, or `full`. */
   wait(waiter: Waiter): "waiting" | "failfast" | "full" {
-    const { watch, failfastTimeout, queueCapacity, clock } = this.#options;
+    const { watch, failfastTimeout, queueCapacity, clock, series } = this.#options;
     if (this.#failfast || watch.current?.exists === false) return "failfast";
     if (this.#waiters.size >= queueCapacity) return "full";
-    this.#waiters.add(waiter);
+    this.#waiters.set(waiter, clock.monotonic());
+    series.queued();
     this.#timer ??= clock.after(failfastTimeout, () => this.#enterFailfast());
     return "waiting";
   }
 
   forget(waiter: Waiter): void {
+    const since = this.#waiters.get(waiter);
+    if (since === undefined) return;
     this.#waiters.delete(waiter);
+    this.#options.series.unqueued(this.#options.clock.monotonic() - since);
   }
 
   close(): void {
@@ -101,43 +114,71 @@ export class Balancer {
   }
 
   #enterFailfast(): void {
+    const { series, clock } = this.#options;
     this.#timer = undefined;
     this.#failfast = true;
-    const waiters = [...this.#waiters];
-    this.#waiters.clear();
-    for (const waiter of waiters) waiter.onFailfast();
+    series.shut(clock.now());
+    for (const waiter of [...this.#waiters.keys()]) {
+      this.forget(waiter);
+      waiter.onFailfast();
+    }
+  }
+
+  #leaveFailfast(): void {
+    const { series, clock } = this.#options;
+    clock.clear(this.#timer);
+    this.#timer = undefined;
+    if (this.#failfast) series.opened(clock.now());
+    this.#failfast = false;
+    for (const waiter of [...this.#waiters.keys()]) {
+      this.forget(waiter);
+      waiter.onEndpoints();
+    }
   }
 
   #update(set: EndpointSet): void {
-    const { create, signature } = this.#options;
+    const { create, signature, series } = this.#options;
     for (const [key, member] of this.#members) {
       if (set.endpoints.has(key)) continue;
       member.endpoint.retire();
       this.#members.delete(key);
+      series.updated("Remove");
     }
     for (const [key, address] of set.endpoints) {
       const wanted = signature(address, set);
       const known = this.#members.get(key);
-      if (known?.signature === wanted) continue;
+      if (known?.signature === wanted) {
+        known.endpoint.weight = address.weight;
+        continue;
+      }
       known?.endpoint.retire();
       const endpoint = create(key, address, set, this.#regroup);
       this.#members.set(key, { endpoint, signature: wanted });
+      series.updated("Add");
     }
     this.#regroup();
   }
 
+  /** Who is in the choice, anew: an endpoint came or went, or says that its state changed. */
   readonly #regroup = (): void => {
-    this.#ready = [];
+    const { floor, series } = this.#options;
+    const ready: Endpoint[] = [];
+    const ejected: Endpoint[] = [];
     this.#failing = [];
-    for (const { endpoint } of this.#members.values())
-      (endpoint.ready ? this.#ready : this.#failing).push(endpoint);
-    this.#options.onCounts(this.#ready.length, this.#failing.length);
-    if (this.#members.size === 0) return;
-    this.#failfast = false;
-    this.#options.clock.clear(this.#timer);
-    this.#timer = undefined;
-    const waiters = [...this.#waiters];
-    this.#waiters.clear();
-    for (const waiter of waiters) waiter.onEndpoints();
+    let local = 0;
+    for (const { endpoint } of this.#members.values()) {
+      if (endpoint.local) local += 1;
+      if (!endpoint.reachable) this.#failing.push(endpoint);
+      else (endpoint.admitted ? ready : ejected).push(endpoint);
+    }
+    if (ready.length < floor) {
+      // Those that were ejected longest ago have had the most time to recover.
+      ejected.sort((a, b) => a.ejectedAt - b.ejectedAt);
+      ready.push(...ejected.slice(0, floor - ready.length));
+    }
+    this.#ready = ready;
+    this.#choice.update(ready, local);
+    series.counts(ready.length, this.#members.size - ready.length);
+    if (this.#members.size > 0) this.#leaveFailfast();
   };
 }

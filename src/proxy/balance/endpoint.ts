@@ -1,10 +1,12 @@
 // One endpoint: where it is, how loaded it is believed to be, whether it can be reached, and its connections.
 
-import { DEFAULT_RTT_MS, endpointLoad, nextEstimate } from "../../rules/endpoint-choice.ts";
+import { DEFAULT_LOAD, type LoadConfig, PeakEwma } from "../../rules/endpoint-load.ts";
+import type { PassportKey } from "../../rules/passport.ts";
+import { retryAfterMs } from "../../rules/retry-after.ts";
 import { Backoff, type BackoffOptions } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Exchange, Outcome, Route, Upstream } from "../http/exchange.ts";
-import { NO_EDITS, type RequestEdits } from "../http/message.ts";
+import { NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import { ClientConnection, type ClientOwner } from "../http1/client-connection.ts";
 import { Http1Pool, type PoolOptions } from "../http1/pool.ts";
 import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connection.ts";
@@ -16,6 +18,7 @@ import {
   type DialTarget,
   dial,
 } from "../transport/dial.ts";
+import { Breaker, type BreakerOptions } from "./breaker.ts";
 import { Http2Pool } from "./http2-pool.ts";
 
 /** What all endpoints of one side share. */
@@ -44,8 +47,16 @@ export interface EndpointOptions {
   /** Resolved when first needed: most endpoints serve only one of the two. */
   readonly http: () => HttpSeries;
   readonly tcp: () => TcpSeries;
-  /** It became reachable or unreachable. */
-  readonly onReadyChange: (endpoint: Endpoint) => void;
+  /** Its share of the traffic, in proportion to others'. */
+  readonly weight?: number | undefined;
+  /** It is in our own zone. */
+  readonly local?: boolean | undefined;
+  /** How its load is believed to develop; as by default when absent. */
+  readonly load?: LoadConfig | undefined;
+  /** What takes it out of the choice for its answers; undefined: nothing does. */
+  readonly breaker?: BreakerOptions | undefined;
+  /** It became reachable or unreachable, or its breaker changed its mind. */
+  readonly onChange: (endpoint: Endpoint) => void;
 }
 
 /**
@@ -60,12 +71,18 @@ export class Endpoint implements ClientOwner, Route {
   readonly opaque: EndpointOptions["opaque"];
   readonly #http1: Http1Pool;
   #http2: Http2Pool | undefined;
-  ready = true;
+  weight: number;
+  readonly local: boolean;
+  /** Connections to it can be made, as far as is known. */
+  reachable = true;
   /** When it last failed, ms; the first to have failed is the first to be tried again. */
   failedAt = 0;
-  #pending = 0;
-  #estimate = DEFAULT_RTT_MS;
-  #estimatedAt: number;
+  /** Requests and connections that it has not finished. */
+  pending = 0;
+  readonly #load: PeakEwma;
+  readonly #breaker: Breaker | undefined;
+  /** The heads of responses are of interest: most policies ask for nothing that they could tell. */
+  readonly #looksInto: boolean;
   readonly #shared: Shared;
   readonly #options: EndpointOptions;
   readonly #backoff: Backoff | undefined;
@@ -82,7 +99,12 @@ export class Endpoint implements ClientOwner, Route {
     this.opaque = options.opaque;
     this.#http1 = new Http1Pool(shared.pool);
     this.#backoff = shared.backoff && new Backoff(shared.backoff, shared.clock.random);
-    this.#estimatedAt = shared.clock.monotonic();
+    this.weight = options.weight ?? 1;
+    this.local = options.local ?? false;
+    this.#load = new PeakEwma(options.load ?? DEFAULT_LOAD, shared.clock.monotonic());
+    this.#looksInto = options.load?.penalty !== undefined || options.breaker !== undefined;
+    this.#breaker =
+      options.breaker && new Breaker(options.breaker, shared.clock, () => options.onChange(this));
   }
 
   get series(): HttpSeries {
@@ -95,9 +117,23 @@ export class Endpoint implements ClientOwner, Route {
     return this.#tcp;
   }
 
-  /** Cost of one more request. @param now monotonic, ms */
-  load(now: number): number {
-    return endpointLoad(nextEstimate(this.#estimate, now - this.#estimatedAt, 0), this.#pending);
+  /** Its breaker lets requests through: all of them, or the one that decides. */
+  get admitted(): boolean {
+    return this.#breaker?.admits ?? true;
+  }
+
+  /** When its breaker last took it out of the choice, ms. */
+  get ejectedAt(): number {
+    return this.#breaker?.ejectedAt ?? 0;
+  }
+
+  /**
+   * Cost of one more request.
+   * @param now monotonic, ms
+   * @param weight relative to the mean of all
+   */
+  load(now: number, weight: number): number {
+    return this.#load.load(now, this.pending, weight);
   }
 
   /** Sends the exchange here. */
@@ -108,6 +144,7 @@ export class Endpoint implements ClientOwner, Route {
       return;
     }
     this.taken();
+    this.#breaker?.sent(upstream);
     const { authority } = this.#options;
     exchange.send(upstream, route, authority === undefined ? edits : { ...(edits ?? NO_EDITS), authority });
   }
@@ -146,23 +183,31 @@ export class Endpoint implements ClientOwner, Route {
 
   /** Counts a request or forwarded connection in; each is counted out by `release` or `done`. */
   taken(): void {
-    this.#pending += 1;
+    this.pending += 1;
     this.#shared.inFlight += 1;
   }
 
   done(): void {
-    this.#pending -= 1;
+    this.pending -= 1;
     this.#shared.inFlight -= 1;
   }
 
-  measured(rtt: number, now: number): void {
-    this.#estimate = nextEstimate(this.#estimate, now - this.#estimatedAt, rtt);
-    this.#estimatedAt = now;
-    if (!this.ready) this.recovered();
+  measured(rtt: number, now: number, status: number, head: ResponseHead | undefined): void {
+    this.#load.measured(rtt, now);
+    if (this.#looksInto && head !== undefined) this.#look(status, head, now);
+    if (!this.reachable) this.recovered();
   }
 
-  release(_upstream: Upstream, outcome: Outcome | undefined, _now: number): void {
+  #look(status: number, head: ResponseHead, now: number): void {
+    const retryAfter = retryAfterMs(head.get("retry-after"), this.#shared.clock.now());
+    const grpc = head.get("grpc-status");
+    this.#load.responded(status, grpc === undefined ? undefined : Number(grpc), retryAfter, now);
+    if (retryAfter !== undefined) this.#breaker?.hint(retryAfter);
+  }
+
+  release(upstream: Upstream, outcome: Outcome | undefined, now: number, broken?: PassportKey): void {
     this.done();
+    this.#breaker?.ended(upstream, outcome, broken, now);
     if (outcome) this.series.ended(outcome.status, outcome.complete, outcome.latency);
   }
 
@@ -179,9 +224,9 @@ export class Endpoint implements ClientOwner, Route {
   noteFailure(error: DialError): void {
     if (this.#retired || error.key === "upstream-closed" || error.key === "no-certificate") return;
     this.failedAt = this.#shared.clock.monotonic();
-    if (this.ready) {
-      this.ready = false;
-      this.#options.onReadyChange(this);
+    if (this.reachable) {
+      this.reachable = false;
+      this.#options.onChange(this);
     }
     if (this.#backoff)
       this.#probe ??= this.#shared.clock.after(this.#backoff.next(), () => this.#startProbe());
@@ -191,9 +236,9 @@ export class Endpoint implements ClientOwner, Route {
     this.#shared.clock.clear(this.#probe);
     this.#probe = undefined;
     this.#backoff?.reset();
-    if (this.ready || this.#retired) return;
-    this.ready = true;
-    this.#options.onReadyChange(this);
+    if (this.reachable || this.#retired) return;
+    this.reachable = true;
+    this.#options.onChange(this);
   }
 
   #startProbe(): void {
@@ -206,6 +251,7 @@ export class Endpoint implements ClientOwner, Route {
     this.#retired = true;
     this.#shared.clock.clear(this.#probe);
     this.#probe = undefined;
+    this.#breaker?.stop();
     this.#http1.close();
     this.#http2?.close();
   }

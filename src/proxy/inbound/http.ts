@@ -17,7 +17,7 @@ import type {
   Service,
   Upstream,
 } from "../http/exchange.ts";
-import { type Field, NO_EDITS, type RequestEdits } from "../http/message.ts";
+import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { ErrorLog } from "../telemetry/error-log.ts";
 import { prefixed, targetLabels } from "../telemetry/labels.ts";
 import type { Families, HttpSeries } from "../telemetry/series.ts";
@@ -52,8 +52,8 @@ class InboundRoute implements Route {
     this.series.requests.inc();
   }
 
-  measured(rtt: number, now: number): void {
-    this.#app.measured(rtt, now);
+  measured(rtt: number, now: number, status: number, head: ResponseHead | undefined): void {
+    this.#app.measured(rtt, now, status, head);
   }
 
   release(_upstream: Upstream, outcome: Outcome | undefined): void {

@@ -150,7 +150,7 @@ export class PortPolicy {
             ...targetLabels(ip, this.port),
             ...clientTlsLabels(undefined, "loopback"),
           }),
-        onReadyChange: () => {},
+        onChange: () => {},
       });
       this.#apps.set(key, app);
     }

@@ -8,7 +8,7 @@ import type { Clock, Timer } from "../../util/clock.ts";
 import type { Balancer } from "../balance/balancer.ts";
 import type { DestinationProfile, Discovery, OutboundPolicy, Watch, WeightedAddr } from "../ports.ts";
 import { RouteSeries } from "../telemetry/route-series.ts";
-import { type BalancerContext, createBalancer, fixedEndpoint } from "./endpoints.ts";
+import { type BalancerContext, backendPolicy, createBalancer, fixedEndpoint } from "./endpoints.ts";
 
 export interface DestinationOptions {
   readonly ip: string;
@@ -38,6 +38,7 @@ export class Destination {
   readonly #waiting: (() => void)[] = [];
   readonly #timers: Timer[] = [];
   readonly #series = new WeakMap<RouteRule, RouteSeries>();
+  #accrual: FailureAccrual | undefined;
   #budgetOptions: BudgetOptions = DEFAULT_BUDGET;
   #budget = new RetryBudget();
   #profileLate = false;
@@ -79,6 +80,7 @@ export class Destination {
     const policy = this.#policy.current;
     if ((profile === undefined && !this.#profileLate) || (policy === undefined && !this.#policyLate)) return;
     this.protocol = outboundProtocol(profile ?? null, policy ?? null, this.port, this.#options.detectTimeout);
+    this.#accrual = accrualOf(policy ?? null);
     this.#byTarget = new Map();
     this.#dropUnused(this.protocol);
     this.#renewBudget(this.protocol);
@@ -105,7 +107,7 @@ export class Destination {
   balancer(target: Target): Balancer {
     let balancer = this.#byTarget.get(target);
     if (!balancer) {
-      const key = targetKey(target);
+      const key = this.#targetKey(target);
       balancer = this.#balancers.get(key);
       if (!balancer) {
         balancer = this.#create(target);
@@ -137,8 +139,10 @@ export class Destination {
   #create(target: Target): Balancer {
     const { discovery, balancers } = this.#options;
     const { authority } = this.protocol!;
-    if (target.kind === "balance")
-      return createBalancer(discovery.endpoints(target.path), target.path, balancers);
+    if (target.kind === "balance") {
+      const policy = backendPolicy(target.backend, this.#accrual);
+      return createBalancer(discovery.endpoints(target.path), target.path, balancers, policy);
+    }
     const address = target.kind === "endpoint" ? target.endpoint : bareAddress(this.ip, this.port);
     const { ip, port } = addressText(address.addr) ?? { ip: this.ip, port: this.port };
     const known = address.addr ? address : { ...address, addr: addressOf(ip, port) };
@@ -150,12 +154,24 @@ export class Destination {
     const targets = [protocol.opaque];
     for (const routes of [protocol.http1, protocol.http2])
       for (const { target } of routes?.backends ?? []) targets.push(target);
-    const wanted = new Set(targets.map(targetKey));
+    const wanted = new Set(targets.map((target) => this.#targetKey(target)));
     for (const [key, balancer] of this.#balancers) {
       if (wanted.has(key)) continue;
       this.#balancers.delete(key);
       balancer.close();
     }
+  }
+
+  /** Tells two targets apart that need balancers of their own. */
+  #targetKey(target: Target): string {
+    if (target.kind === "original") return "original";
+    if (target.kind === "balance") {
+      const { queue, balancer } = target.backend ?? {};
+      return `path ${target.path} ${JSON.stringify([queue, balancer, this.#accrual])}`;
+    }
+    const { addr, tlsIdentity, protocolHint } = target.endpoint;
+    const { ip, port } = addressText(addr) ?? { ip: "", port: 0 };
+    return `endpoint ${JSON.stringify([ip, port, tlsIdentity, protocolHint])}`;
   }
 
   use(): void {
@@ -184,12 +200,12 @@ export class Destination {
   }
 }
 
-function targetKey(target: Target): string {
-  if (target.kind === "balance") return `path ${target.path}`;
-  if (target.kind === "original") return "original";
-  const { addr, tlsIdentity, protocolHint } = target.endpoint;
-  const { ip, port } = addressText(addr) ?? { ip: "", port: 0 };
-  return `endpoint ${JSON.stringify([ip, port, tlsIdentity, protocolHint])}`;
+type FailureAccrual = NonNullable<Parameters<typeof backendPolicy>[1]>;
+
+/** The policy's circuit breaker: of the protocol that it names, or of HTTP/1 where that is detected. */
+function accrualOf(policy: OutboundPolicy | null): FailureAccrual | undefined {
+  const { http1, http2, grpc, detect } = policy?.protocol ?? {};
+  return (http1 ?? http2 ?? grpc ?? detect?.http1 ?? detect?.http2)?.failureAccrual;
 }
 
 function bareAddress(ip: string, port: number): WeightedAddr {

@@ -37,7 +37,7 @@ export class Dispatch {
     for (let draw = 0; endpoint === avoid && avoid && draw < DRAWS; draw += 1) endpoint = balancer.pick();
     if (endpoint) {
       // Every endpoint failed and this one was tried already, last of all: there is nobody else to ask.
-      if (exchange.failure && exchange.attempts >= balancer.size) {
+      if (exchange.failure && !endpoint.reachable && exchange.attempts >= balancer.size) {
         exchange.refuse(exchange.failure.key, exchange.failure.message);
       } else endpoint.serve(exchange, endpoint, edits);
       return endpoint;

@@ -1,14 +1,20 @@
 // Turns what discovery says of endpoints into endpoints that can be dialled and counted.
 
 import { addressText } from "../../api/address.ts";
+import type { MessageOf } from "../../api/codec.ts";
+import type { Backend, FailureAccrual } from "../../api/outbound.ts";
 import { durationMs } from "../../api/time.ts";
 import { encodeTransportHeader, TRANSPORT_PROTOCOL } from "../../api/transport-header.ts";
 import type { Labels } from "../../metrics/registry.ts";
+import { compileLoad, DEFAULT_LOAD, type LoadConfig } from "../../rules/endpoint-load.ts";
+import { type AccrualConfig, compileAccrual } from "../../rules/failure-accrual.ts";
+import { isLocal } from "../../rules/zone-spill.ts";
 import { Balancer } from "../balance/balancer.ts";
 import { Endpoint, type Shared } from "../balance/endpoint.ts";
 import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connection.ts";
 import { DEFAULT_WINDOW, MAX_WINDOW } from "../http2/frame.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
+import { type BalancerFamilies, BalancerSeries } from "../telemetry/balancer-series.ts";
 import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
 import type { RouteFamilies } from "../telemetry/route-series.ts";
 import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
@@ -17,35 +23,77 @@ import type { TlsTarget } from "../transport/dial.ts";
 export interface BalancerContext {
   readonly families: Families;
   readonly routes: RouteFamilies;
+  readonly balancers: BalancerFamilies;
   readonly shared: Shared;
+  /** Where a backend's policy has none. */
   readonly failfastTimeout: number;
   readonly queueCapacity: number;
   /** Whether an address is this pod's own. */
   readonly isLocal: (ip: string) => boolean;
+  /** Zone of our node; undefined when it is not known. */
+  readonly zone?: string | undefined;
 }
 
-/** @param authority `name:port` of the service, for labels; undefined for a bare address */
+/** What the policy of a backend says of its balancing. */
+export interface BackendPolicy {
+  readonly load: LoadConfig;
+  /** Requests that may wait for an endpoint, and how long the first of them does, ms. */
+  readonly queue: { readonly capacity: number; readonly failfastTimeout: number } | undefined;
+  readonly accrual: AccrualConfig | undefined;
+}
+
+export const NO_BACKEND_POLICY: BackendPolicy = { load: DEFAULT_LOAD, queue: undefined, accrual: undefined };
+
+/** @param accrual of the protocol that the backend is used with */
+export function backendPolicy(
+  backend: MessageOf<typeof Backend> | undefined,
+  accrual: MessageOf<typeof FailureAccrual> | undefined,
+): BackendPolicy {
+  const { capacity, failfastTimeout } = backend?.queue ?? {};
+  return {
+    load: compileLoad(backend?.balancer),
+    queue:
+      capacity && failfastTimeout ? { capacity, failfastTimeout: durationMs(failfastTimeout) } : undefined,
+    accrual: compileAccrual(accrual),
+  };
+}
+
+/**
+ * @param authority `name:port` of the service, for labels; undefined for a bare address
+ * @param labels of the balancer's own series
+ */
 export function createBalancer(
   watch: Watch<EndpointSet>,
   authority: string | undefined,
   context: BalancerContext,
+  policy: BackendPolicy = NO_BACKEND_POLICY,
+  labels: Labels = { backend_name: authority ?? "" },
 ): Balancer {
-  const { families, shared } = context;
-  const counts = (state: string) =>
-    families.balancerEndpoints.labels({ backend_name: authority ?? "", endpoint_state: state });
-  const [ready, pending] = [counts("ready"), counts("pending")];
+  const { shared } = context;
+  const { capacity: queueCapacity, failfastTimeout } = policy.queue ?? {
+    capacity: context.queueCapacity,
+    failfastTimeout: context.failfastTimeout,
+  };
+  const series = new BalancerSeries(context.balancers, labels, failfastTimeout, shared.clock.now());
   return new Balancer({
     clock: shared.clock,
     watch,
-    failfastTimeout: context.failfastTimeout,
-    queueCapacity: context.queueCapacity,
+    failfastTimeout,
+    queueCapacity,
+    floor: policy.accrual?.minReadyEndpoints ?? 1,
+    series,
     signature: (address, set) => signature(address, set),
-    create: (key, address, set, onReadyChange) =>
-      createEndpoint(key, address, set.metricLabels, authority, context, onReadyChange),
-    onCounts: (readyCount, pendingCount) => {
-      ready.set(readyCount);
-      pending.set(pendingCount);
-    },
+    create: (key, address, set, onChange) =>
+      createEndpoint({
+        key,
+        address,
+        setLabels: set.metricLabels,
+        authority,
+        context,
+        policy,
+        series,
+        onChange,
+      }),
   });
 }
 
@@ -65,14 +113,19 @@ function signature(address: WeightedAddr, set: EndpointSet): string {
   ]);
 }
 
-function createEndpoint(
-  key: string,
-  address: WeightedAddr,
-  setLabels: Readonly<Record<string, string>>,
-  authority: string | undefined,
-  context: BalancerContext,
-  onReadyChange: (endpoint: Endpoint) => void,
-): Endpoint {
+interface EndpointFacts {
+  readonly key: string;
+  readonly address: WeightedAddr;
+  readonly setLabels: Readonly<Record<string, string>>;
+  readonly authority: string | undefined;
+  readonly context: BalancerContext;
+  readonly policy: BackendPolicy;
+  readonly series: BalancerSeries;
+  readonly onChange: (endpoint: Endpoint) => void;
+}
+
+function createEndpoint(facts: EndpointFacts): Endpoint {
+  const { key, address, authority, context, policy, series } = facts;
   const { families, shared } = context;
   const { ip, port } = addressText(address.addr)!;
   // An endpoint in this very pod is reached without TLS: there is nothing between us.
@@ -85,7 +138,7 @@ function createEndpoint(
     authority,
     ...targetLabels(ip, port),
     ...clientTlsLabels(identity, local ? "loopback" : "not_provided_by_service_discovery"),
-    ...prefixed("dst", { ...setLabels, ...address.metricLabels }),
+    ...prefixed("dst", { ...facts.setLabels, ...address.metricLabels }),
   };
   return new Endpoint(shared, {
     key,
@@ -103,7 +156,11 @@ function createEndpoint(
     authority: address.authorityOverride?.authorityOverride || undefined,
     http: () => new HttpSeries(families, labels),
     tcp: () => new TcpSeries(families, { ...labels, peer: "dst" }),
-    onReadyChange,
+    weight: address.weight,
+    local: isLocal(address.metricLabels, context.zone),
+    load: policy.load,
+    breaker: policy.accrual && { accrual: policy.accrual, series },
+    onChange: facts.onChange,
   });
 }
 

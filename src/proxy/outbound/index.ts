@@ -17,6 +17,7 @@ import { ATTEMPT_LIMIT } from "../http/limits.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
 import type { DataPath, Discovery, IdentitySource, OriginalDestination, OutboundConfig } from "../ports.ts";
+import { BalancerFamilies } from "../telemetry/balancer-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { RouteFamilies } from "../telemetry/route-series.ts";
@@ -76,6 +77,7 @@ class Outbound implements OutboundPath {
     this.#balancers = {
       families: this.#families,
       routes: new RouteFamilies(registry),
+      balancers: new BalancerFamilies(registry),
       shared: this.#shared,
       failfastTimeout: config.failfastTimeout,
       queueCapacity: QUEUE_CAPACITY,
@@ -276,7 +278,8 @@ class OpaqueAttempt implements Waiter {
       else this.#refuse(state === "full" ? "load-shed" : "fail-fast", this.#name());
       return;
     }
-    if (this.#failure && forward.attempts >= Math.min(balancer.size, ATTEMPT_LIMIT)) {
+    const limit = endpoint.reachable ? ATTEMPT_LIMIT : Math.min(balancer.size, ATTEMPT_LIMIT);
+    if (this.#failure && forward.attempts >= limit) {
       this.#refuse(this.#failure.key, this.#failure.message);
       return;
     }

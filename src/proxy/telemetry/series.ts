@@ -115,7 +115,6 @@ export class Families {
   readonly tcpClose: Family<CounterSeries>;
   readonly tcpRead: Family<CounterSeries>;
   readonly tcpWrite: Family<CounterSeries>;
-  readonly balancerEndpoints: Family<GaugeSeries>;
   readonly #httpErrors: Family<CounterSeries>;
   readonly #tcpErrors: Family<CounterSeries>;
   readonly #authz: Readonly<
@@ -147,10 +146,6 @@ export class Families {
     this.tcpClose = registry.counter("tcp_close_total", "Total count of closed connections.");
     this.tcpRead = registry.counter("tcp_read_bytes_total", "Total count of bytes read from peers.");
     this.tcpWrite = registry.counter("tcp_write_bytes_total", "Total count of bytes written to peers.");
-    this.balancerEndpoints = registry.gauge(
-      "outbound_http_balancer_endpoints",
-      "The number of endpoints currently in a HTTP request balancer.",
-    );
     this.#httpErrors = registry.counter(
       `${direction}_http_errors_total`,
       `The total number of ${direction} HTTP requests that could not be processed due to a proxy error.`,
