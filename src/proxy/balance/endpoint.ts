@@ -208,7 +208,7 @@ export class Endpoint implements ClientOwner, Route {
   release(upstream: Upstream, outcome: Outcome | undefined, now: number, broken?: PassportKey): void {
     this.done();
     this.#breaker?.ended(upstream, outcome, broken, now);
-    if (outcome) this.series.ended(outcome.status, outcome.complete, outcome.latency);
+    if (outcome) this.series.ended(outcome, broken);
   }
 
   onIdle(client: ClientConnection): void {

@@ -56,9 +56,9 @@ class InboundRoute implements Route {
     this.#app.measured(rtt, now, status, head);
   }
 
-  release(_upstream: Upstream, outcome: Outcome | undefined): void {
+  release(_upstream: Upstream, outcome: Outcome | undefined, _now: number, broken?: PassportKey): void {
     this.#app.done();
-    if (outcome) this.series.ended(outcome.status, outcome.complete, outcome.latency);
+    if (outcome) this.series.ended(outcome, broken);
   }
 }
 
@@ -192,7 +192,14 @@ export class InboundHttp implements Service {
     // Refused requests count as responses, so that success rates and route tables show them.
     const { series } = this.#route;
     if (!exchange || exchange.attempts === 0) series.requests.inc();
-    series.ended(PASSPORTS[key].status, true, 0);
+    const { status, grpcStatus } = PASSPORTS[key];
+    const grpc = exchange?.grpc === true;
+    series.ended({
+      status: grpc ? 200 : status,
+      grpcStatus: grpc ? grpcStatus : undefined,
+      complete: true,
+      latency: 0,
+    });
     errors.write(key, {
       direction: "inbound",
       client: client.ip,

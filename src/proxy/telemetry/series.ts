@@ -10,7 +10,8 @@ import {
   type Registry,
 } from "../../metrics/registry.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
-import { classifyResponse } from "../../rules/response-class.ts";
+import { type Classification, classifyResponse } from "../../rules/response-class.ts";
+import type { Outcome } from "../http/exchange.ts";
 
 export type Direction = "inbound" | "outbound";
 
@@ -49,9 +50,17 @@ export class TcpSeries {
   }
 }
 
+/** The codes that gRPC defines; what a server makes up beyond them counts as Unknown, as clients read it. */
+const GRPC_CODES = 17;
+const GRPC_UNKNOWN = 2;
+/** In place of a code: the response had none. */
+const NO_GRPC = GRPC_CODES;
+
+/** Counters of the responses with one status. */
 interface StatusSeries {
-  readonly success: CounterSeries;
-  readonly failure: CounterSeries;
+  /** By gRPC code, or {@link NO_GRPC}; sparse. */
+  readonly success: (CounterSeries | undefined)[];
+  readonly failure: (CounterSeries | undefined)[];
   readonly latency: HistogramSeries;
 }
 
@@ -69,39 +78,47 @@ export class HttpSeries {
     this.requests = families.requests.labels(labels);
   }
 
-  /** @param latency from the request's head to the response's end, ms */
-  ended(status: number, complete: boolean, latency: number): void {
+  /** @param error why a response broke off */
+  ended(outcome: Outcome, error?: PassportKey): void {
+    const { status, complete, latency } = outcome;
     const series = this.#statuses[status] ?? this.#status(status);
-    if (classifyResponse(status, complete) === "success") series.success.inc();
-    else series.failure.inc();
+    const given = outcome.grpcStatus;
+    const code = given === undefined ? NO_GRPC : given < GRPC_CODES ? given : GRPC_UNKNOWN;
+    const verdict = classifyResponse(status, complete, given === undefined ? undefined : code);
+    // Rare enough to be looked up each time.
+    if (!complete && error !== undefined) this.#response(status, code, verdict, error).inc();
+    else {
+      series[verdict][code] ??= this.#response(status, code, verdict);
+      series[verdict][code].inc();
+    }
     series.latency.observe(latency);
   }
 
   #status(status: number): StatusSeries {
-    const { responses, latency } = this.#families;
-    const labels = { ...this.#labels, status_code: status };
+    const { latency } = this.#families;
     const made = {
-      success: lazily(responses, { ...labels, classification: "success" }),
-      failure: lazily(responses, { ...labels, classification: "failure" }),
-      latency: latency.labels(labels),
+      success: [],
+      failure: [],
+      latency: latency.labels({ ...this.#labels, status_code: status }),
     };
     this.#statuses[status] = made;
     return made;
   }
-}
 
-/** A series that appears with its first event: most statuses are only ever a success or only ever a failure. */
-function lazily(family: Family<CounterSeries>, labels: Labels): CounterSeries {
-  let made: CounterSeries | undefined;
-  return {
-    inc(by) {
-      made ??= family.labels(labels);
-      made.inc(by);
-    },
-    get value() {
-      return made?.value ?? 0;
-    },
-  };
+  #response(
+    status: number,
+    code: number,
+    classification: Classification,
+    error?: PassportKey,
+  ): CounterSeries {
+    return this.#families.responses.labels({
+      ...this.#labels,
+      status_code: status,
+      grpc_status: code === NO_GRPC ? undefined : code,
+      error: error && PASSPORTS[error].metric,
+      classification,
+    });
+  }
 }
 
 /** All families of one direction. */
