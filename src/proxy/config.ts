@@ -54,11 +54,23 @@ export interface ProxyConfig {
     readonly clusterNetworks: readonly string[];
   };
   readonly metricsRetainIdle: number;
+  readonly accessLog: "apache" | "json" | undefined;
+  /** undefined: no spans are made. */
+  readonly trace:
+    | {
+        readonly collector: ControlService;
+        readonly serviceName: string;
+        /** A file of `key="value"` lines, as the downward API writes labels. */
+        readonly attributesPath: string | undefined;
+        readonly extraAttributes: string | undefined;
+        /** Of requests without a context, so many begin a trace, 0 to 1. This proxy's own setting. */
+        readonly samplingRatio: number;
+      }
+    | undefined;
 }
 
 /** Names without the prefix that this proxy takes note of but that change nothing in it. */
 const WITHOUT_EFFECT = new Set([
-  "ACCESS_LOG",
   "CONTROL_LISTEN_ADDR",
   "CONTROL_STREAM_IDLE_TIMEOUT",
   "CONTROL_STREAM_LIFETIME",
@@ -274,6 +286,19 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       }),
     },
     metricsRetainIdle: duration("METRICS_RETAIN_IDLE", 600_000),
+    accessLog: read("ACCESS_LOG", undefined, (text) =>
+      text === "none" ? undefined : oneOf(text, ["apache", "json"]),
+    ),
+    trace:
+      raw("TRACE_COLLECTOR_SVC_ADDR") === undefined
+        ? undefined
+        : {
+            collector: service("TRACE_COLLECTOR"),
+            serviceName: raw("TRACE_SERVICE_NAME") ?? "linkerd-proxy",
+            attributesPath: raw("TRACE_ATTRIBUTES_PATH"),
+            extraAttributes: raw("TRACE_EXTRA_ATTRIBUTES"),
+            samplingRatio: read("TRACE_SAMPLING_RATIO", 0, share),
+          },
   };
   if (raw("IDENTITY_DISABLED") !== undefined)
     problems.push(`${PREFIX}IDENTITY_DISABLED: a proxy without an identity is not supported`);
@@ -327,6 +352,13 @@ function windowSize(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 65_535 || value > 0x7fff_ffff)
     throw new RangeError(`expected a number of bytes from 65535 to 2147483647, got ${JSON.stringify(text)}`);
+  return value;
+}
+
+function share(text: string): number {
+  const value = Number(text);
+  if (!(value >= 0 && value <= 1))
+    throw new RangeError(`expected a number from 0 to 1, got ${JSON.stringify(text)}`);
   return value;
 }
 

@@ -1,6 +1,7 @@
 // The proxy as a process: reads its configuration, proves who it is, opens its ports, serves until told to stop.
 //
 //   configuration → trust anchors → control-plane clients → certificate → inbound, outbound → ready → drain
+import { readFile } from "node:fs/promises";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { createLogger, parseLevel } from "../log/logger.ts";
 import { Registry } from "../metrics/registry.ts";
@@ -18,6 +19,9 @@ import { TrustAnchors } from "./identity/trust-anchors.ts";
 import { createInbound } from "./inbound/index.ts";
 import { createOutbound } from "./outbound/index.ts";
 import { registerProcessMetrics } from "./process-metrics.ts";
+import { AccessLog } from "./telemetry/access-log.ts";
+import { resourceAttributes, SpanExporter, Tracing } from "./telemetry/tracing.ts";
+import { Watches } from "./telemetry/watches.ts";
 import { kernelOriginalDestination } from "./transport/original-dst.ts";
 
 /** EX_USAGE: what Linkerd's proxy ends with when its configuration is wrong. */
@@ -104,9 +108,18 @@ export async function main(): Promise<void> {
     clock,
     log,
   };
+  const watches = { inbound: new Watches(), outbound: new Watches() };
+  if (config.accessLog) watches.inbound.add(new AccessLog({ format: config.accessLog, clock, log }));
+  if (config.trace) {
+    const { collector, samplingRatio: ratio } = config.trace;
+    const resource = await resourceOf(config.trace, process.env["OTEL_RESOURCE_ATTRIBUTES"]);
+    const client = clientOf(collector, certified);
+    const exporter = new SpanExporter({ client, clock, log, registry, resource });
+    for (const side of [watches.inbound, watches.outbound]) side.add(new Tracing({ exporter, clock, ratio }));
+  }
   const paths = [
-    createInbound({ ...shared, config: config.inbound }),
-    createOutbound({ ...shared, config: config.outbound }),
+    createInbound({ ...shared, config: config.inbound, watches: watches.inbound }),
+    createOutbound({ ...shared, config: config.outbound, watches: watches.outbound }),
   ];
   let unready: string | undefined = "waiting for the first certificate";
   const drain = new Drain({
@@ -147,4 +160,14 @@ export async function main(): Promise<void> {
   }
   unready = undefined;
   log.info("ready");
+}
+
+/** What the pod says of itself in its spans. */
+async function resourceOf(
+  trace: NonNullable<ProxyConfig["trace"]>,
+  otel: string | undefined,
+): Promise<Record<string, string>> {
+  const { attributesPath, extraAttributes: extra, serviceName } = trace;
+  const labels = attributesPath && (await readFile(attributesPath, "utf8").catch(() => undefined));
+  return resourceAttributes({ otel, extra, labels, serviceName });
 }

@@ -25,6 +25,7 @@ import type { DataPath, Discovery, IdentitySource, InboundConfig, OriginalDestin
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
+import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, peerOf } from "../transport/acceptor.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { terminateTls } from "../transport/terminate.ts";
@@ -39,6 +40,8 @@ export interface InboundOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
+  /** What watches the requests of this side. */
+  readonly watches?: Watches;
 }
 
 export interface InboundPath extends DataPath {
@@ -65,7 +68,6 @@ interface Accepted {
 type PlainVerdict = Detected | "terminate" | "passthrough";
 
 const NOTHING = Buffer.alloc(0);
-const NO_WATCH = () => undefined;
 
 class Inbound implements InboundPath {
   readonly #options: InboundOptions;
@@ -350,7 +352,7 @@ class Inbound implements InboundPath {
       clock: this.#options.clock,
       maxInFlight: () => this.#shared.inFlight >= config.maxInFlight,
       isDraining: () => this.#acceptor.draining,
-      watch: NO_WATCH,
+      watch: () => this.#options.watches?.current,
     });
   }
 

@@ -22,6 +22,7 @@ import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { RouteFamilies } from "../telemetry/route-series.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
+import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, peerOf } from "../transport/acceptor.ts";
 import type { DialError } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
@@ -37,6 +38,8 @@ export interface OutboundOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
+  /** What watches the requests of this side. */
+  readonly watches?: Watches;
 }
 
 export interface OutboundPath extends DataPath {
@@ -49,7 +52,6 @@ export function createOutbound(options: OutboundOptions): OutboundPath {
 }
 
 const NOTHING = Buffer.alloc(0);
-const NO_WATCH = () => undefined;
 /** Requests that may wait for an endpoint, per destination. */
 const QUEUE_CAPACITY = 10_000;
 
@@ -212,7 +214,7 @@ class Outbound implements OutboundPath {
       errors: this.#errors,
       overloaded: () => this.#shared.inFlight >= config.maxInFlight,
       isDraining: () => this.#acceptor.draining,
-      watch: NO_WATCH,
+      watch: () => this.#options.watches?.current,
     });
   }
 
