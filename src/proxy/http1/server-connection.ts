@@ -11,6 +11,7 @@
 // out of its framing.
 import type { Socket } from "node:net";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import { REPLAY_LIMIT } from "../../rules/retry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
 import { AcceptedExchange, addedEdits } from "../http/accepted-exchange.ts";
@@ -78,6 +79,8 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   /** The buffer with the request's head, and where in it the request as it came so far ends; until it cannot be sent again. */
   #first: Buffer | undefined;
   #firstEnd = 0;
+  /** Of a body that is taken out of its framing, what came later, as long as it is kept. */
+  #later: Buffer[] = [];
   /** Client bytes whose time has not come. */
   #held: Buffer | undefined;
   #needDrain = false;
@@ -216,6 +219,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.requestBytes = end - head.end;
     this.#first = buf;
     this.#firstEnd = end;
+    if (this.#later.length > 0) this.#later = [];
     this.#state = WAIT;
     this.begin();
     return end;
@@ -255,12 +259,19 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
       this.#badBody();
       return;
     }
-    this.#first = undefined;
     this.requestBytes += end - start;
+    if (client || this.requestBytes > REPLAY_LIMIT) this.#forget();
+    else this.#later.push(buf.subarray(start, end));
     if (!writable) socket.pause();
     if (!this.requestDone) return;
     if (this.#state === BODY) this.#state = WAIT;
     if (end < buf.length && this.#state < LINGER) this.#hold(buf.subarray(end));
+  }
+
+  /** The request cannot be sent again. */
+  #forget(): void {
+    this.#first = undefined;
+    if (this.#later.length > 0) this.#later = [];
   }
 
   #bodyWritable = true;
@@ -452,12 +463,18 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     const { head } = this;
     const bodyless = this.#framed === FRAMED_NONE;
     upstream.request(this.request, this.editsBeside(this.#added), bodyless);
-    if (bodyless || this.#firstEnd === head.end) return true;
+    if (bodyless || this.requestBytes === 0) return true;
     // What was only followed when it came is read again, this time for its data.
     this.#chunks.reset();
-    if (this.#framed === FRAMED_LENGTH) this.#remaining += this.#firstEnd - head.end;
+    if (this.#framed === FRAMED_LENGTH) this.#remaining += this.requestBytes;
+    let writable = true;
     this.#decodeBody(this.#first!.subarray(0, this.#firstEnd), head.end);
-    return this.#bodyWritable;
+    writable = this.#bodyWritable;
+    for (const bytes of this.#later) {
+      this.#decodeBody(bytes, 0);
+      writable &&= this.#bodyWritable;
+    }
+    return writable;
   }
 
   /** Takes up what was held, and reads further. */
@@ -489,7 +506,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   /** As `responseBegins`: the request cannot be sent again, and it may be the connection's last. */
   #begins(head: ResponseHead | undefined, status: number): void {
-    this.#first = undefined;
+    this.#forget();
     this.responseBegins(head, status);
     if (this.service.draining || !this.requestDone) this.#closeAfter = true;
   }

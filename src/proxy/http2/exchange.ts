@@ -3,6 +3,7 @@
 //   HEADERS → dispatch → (held until connected) → upstream ⇄ stream → both ends said, or a reset
 import type { PassportKey } from "../../rules/passport.ts";
 import { PASSPORTS } from "../../rules/passport.ts";
+import { REPLAY_LIMIT } from "../../rules/retry.ts";
 import { AcceptedExchange } from "../http/accepted-exchange.ts";
 import { errorFields, errorText } from "../http/answer.ts";
 import type { LocalResponse, Upstream } from "../http/exchange.ts";
@@ -27,9 +28,10 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
   readonly #stream: Http2Stream;
   /** The request is at its upstream; body bytes follow at once. */
   #sending = false;
-  /** Body bytes that came before; kept until the request cannot be sent again. */
+  /** The body as it came so far; kept until the request cannot be sent again. */
   #held: Buffer[] | undefined;
-  #heldSize = 0;
+  /** Body bytes that came before they could be sent: the client has no new room for them yet. */
+  #uncredited = 0;
   #trailers: readonly Field[] | undefined;
   /** Body bytes that the upstream took but has no room for yet: the client gets no further room. */
   #unconsumed = 0;
@@ -70,16 +72,21 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     this.requestBytes += bytes.length;
     if (end) this.requestDone = true;
     if (this.#answered) this.#connection.machine.consume(this.#stream, bytes.length);
-    else if (this.#sending) {
-      this.#held = undefined;
+    else {
+      if (bytes.length > 0) this.#hold(bytes);
+      if (!this.#sending) return;
       if (bytes.length > 0) this.#toUpstream(bytes);
       if (end) this.upstream?.end(undefined);
-    } else if (bytes.length > 0) {
-      // The client's window bounds what is held.
-      this.#held ??= [];
-      this.#held.push(bytes);
-      this.#heldSize += bytes.length;
     }
+  }
+
+  /** Keeps body bytes: all of them before they can be sent, as the client's window bounds; then what is small. */
+  #hold(bytes: Buffer): void {
+    const before = this.requestBytes - bytes.length;
+    if (!this.#sending) this.#uncredited += bytes.length;
+    else if (this.requestBytes > REPLAY_LIMIT) this.#held = undefined;
+    if (before === 0) this.#held = [bytes];
+    else this.#held?.push(bytes);
   }
 
   onTrailers(trailers: readonly Field[]): void {
@@ -190,8 +197,8 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     this.#sending = true;
     if (held) {
       // Sent again after a failure, it has given its room back already.
-      const credit = this.#heldSize;
-      this.#heldSize = 0;
+      const credit = this.#uncredited;
+      this.#uncredited = 0;
       let writable = true;
       for (const bytes of held) writable = upstream.write(bytes) && writable;
       if (writable) this.#connection.machine.consume(this.#stream, credit);

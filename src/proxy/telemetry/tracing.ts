@@ -2,7 +2,7 @@
 // beginning one for a share of requests when that is asked for. They are exported in batches as OTLP over gRPC; what
 // the collector does not take in time is dropped and counted.
 import { randomBytes } from "node:crypto";
-import type { MessageOf } from "../../api/codec.ts";
+import type { MessageOf, Method, Partially } from "../../api/codec.ts";
 import { Export, type KeyValue, SPAN_KIND, SPAN_STATUS, type Span } from "../../api/otlp.ts";
 import type { Logger } from "../../log/logger.ts";
 import type { CounterSeries, Registry } from "../../metrics/registry.ts";
@@ -10,7 +10,6 @@ import { readTraceContext, type TraceContext, traceFields } from "../../rules/tr
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
 import { VERSION } from "../../util/version.ts";
-import type { GrpcClient } from "../control/grpc-client.ts";
 import type {
   Exchange,
   ExchangeContext,
@@ -32,8 +31,13 @@ const EXPORT_TIMEOUT = 10_000;
 /** Longest value of an attribute, characters. */
 const MAX_VALUE = 1_024;
 
+/** Calls the collector. */
+export interface CollectorClient {
+  unary<Q, R>(method: Method<Q, R>, request: Partially<Q>, timeout: number): Promise<R>;
+}
+
 export interface ExporterOptions {
-  readonly client: Pick<GrpcClient, "unary">;
+  readonly client: CollectorClient;
   readonly clock: Clock;
   readonly log: Logger;
   readonly registry: Registry;

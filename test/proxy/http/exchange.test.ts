@@ -401,6 +401,48 @@ scenario("an HTTP/2 caller that does not read holds the server back", async (kee
   assert.ok(written < 20_000_000, `${written} bytes were taken from the server`);
 });
 
+scenario("a POST that the server did not look at is sent again, body and all", async (keep) => {
+  let refused = 0;
+  const bodies: string[] = [];
+  const server = http2.createServer();
+  server.on("stream", (stream) => {
+    stream.on("error", () => {});
+    let body = "";
+    stream.on("data", (chunk: Buffer) => {
+      body += chunk;
+      if (refused > 0 || !body.endsWith("end")) return;
+      refused += 1;
+      stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+    });
+    stream.on("end", () => {
+      bodies.push(body);
+      stream.respond({ ":status": 200 });
+      stream.end("done");
+    });
+  });
+  const port = await listen(server, keep);
+  const outbound = await startOutbound(SERVICE, { identity: authority.identity(CLIENT) });
+  keep(() => outbound.path.close());
+  const peer = await startInbound({ ip: "127.0.0.1", port }, { identity: authority.identity(NAME) });
+  keep(() => peer.path.close());
+  outbound.discovery.service("127.0.0.1:80", "web.ns", [{ port: peer.port, identity: NAME, h2: true }]);
+  const first = "a".repeat(1_000);
+  const later = `${"b".repeat(30_000)}end`;
+  const session2 = session(outbound.port, keep);
+  const stream = session2.request({ ":method": "POST", ":path": "/" });
+  let answer = "";
+  stream.on("error", () => {});
+  stream.on("data", (chunk: Buffer) => {
+    answer += chunk;
+  });
+  stream.write(first);
+  await new Promise((resolve) => setImmediate(resolve));
+  stream.end(later);
+  await until(() => stream.closed || answer === "done", 5_000, "the answer");
+  assert.is(answer, "done");
+  assert.equal([refused, bodies.length, bodies[0] === first + later], [1, 1, true]);
+});
+
 scenario("large responses and requests to ends that take all there is, many at once", async (keep) => {
   const size = 300_000;
   const server = http2.createServer({ settings: { initialWindowSize: 2 ** 30 } });
