@@ -14,6 +14,9 @@ export const REGISTERED_METHODS = [
   "TRACE",
 ] as const;
 
+/** Values of Scheme.registered, in wire order. */
+export const REGISTERED_SCHEMES = ["http", "https"] as const;
+
 export const HttpMethod = message("io.linkerd.proxy.http_types.HttpMethod", {
   registered: member(enumeration(1)),
   unregistered: member(string(2)),
