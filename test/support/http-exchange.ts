@@ -55,6 +55,7 @@ export class FakeExchange implements Exchange, UpstreamHandler {
   readonly requestBytes = 0;
   responseBytes = 0;
   record: undefined;
+  routeLabels: undefined;
   upstream: Upstream | undefined;
   route: Route | undefined;
   interim: ResponseHead[] = [];
@@ -122,6 +123,8 @@ export class FakeExchange implements Exchange, UpstreamHandler {
     upstream.attach(this);
     if (upstream.connected) this.#transmit(upstream);
   }
+
+  placed(): void {}
 
   refuse(key: PassportKey): void {
     this.refused = key;

@@ -5,7 +5,7 @@ import type { PassportKey } from "../../rules/passport.ts";
 import { retryAfterMs } from "../../rules/retry-after.ts";
 import { Backoff, type BackoffOptions } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
-import type { Exchange, Outcome, Route, Upstream } from "../http/exchange.ts";
+import type { Exchange, Outcome, Place, Route, Upstream } from "../http/exchange.ts";
 import { NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import { ClientConnection, type ClientOwner } from "../http1/client-connection.ts";
 import { Http1Pool, type PoolOptions } from "../http1/pool.ts";
@@ -44,6 +44,8 @@ export interface EndpointOptions {
   readonly upgrades?: boolean | undefined;
   /** What requests must name there instead of their own authority: gateways to other clusters go by it. */
   readonly authority?: string | undefined;
+  /** What those who watch exchanges are told of it; nothing when absent. */
+  readonly labels?: (() => Readonly<Record<string, string>>) | undefined;
   /** Resolved when first needed: most endpoints serve only one of the two. */
   readonly http: () => HttpSeries;
   readonly tcp: () => TcpSeries;
@@ -88,6 +90,7 @@ export class Endpoint implements ClientOwner, Route {
   readonly #backoff: Backoff | undefined;
   #http: HttpSeries | undefined;
   #tcp: TcpSeries | undefined;
+  #place: Place | undefined;
   #probe: Timer | undefined;
   #retired = false;
 
@@ -115,6 +118,14 @@ export class Endpoint implements ClientOwner, Route {
   get tcp(): TcpSeries {
     this.#tcp ??= this.#options.tcp();
     return this.#tcp;
+  }
+
+  get place(): Place {
+    if (!this.#place) {
+      const { ip, port } = this.target;
+      this.#place = { ip, port, labels: this.#options.labels?.() ?? {} };
+    }
+    return this.#place;
   }
 
   /** Its breaker lets requests through: all of them, or the one that decides. */
@@ -145,6 +156,7 @@ export class Endpoint implements ClientOwner, Route {
     }
     this.taken();
     this.#breaker?.sent(upstream);
+    exchange.placed(this.place);
     const { authority } = this.#options;
     exchange.send(upstream, route, authority === undefined ? edits : { ...(edits ?? NO_EDITS), authority });
   }

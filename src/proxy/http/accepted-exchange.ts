@@ -9,6 +9,7 @@ import type {
   ExchangeEnd,
   ExchangeRecord,
   LocalResponse,
+  Place,
   Route,
   Service,
   Upstream,
@@ -38,6 +39,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
   requestBytes = 0;
   responseBytes = 0;
   record: ExchangeRecord | undefined;
+  routeLabels: Readonly<Record<string, string>> | undefined;
   protected readonly service: Service;
   protected readonly clock: Clock;
   protected upstream: Upstream | undefined;
@@ -83,6 +85,10 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     if (upstream.connected) this.transmit(upstream);
   }
 
+  placed(place: Place): void {
+    this.record?.placed?.(this, place);
+  }
+
   onConnected(upstream: Upstream): void {
     this.transmit(upstream);
   }
@@ -114,6 +120,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     this.responseStarted = false;
     this.status = 0;
     this.grpcStatus = undefined;
+    this.routeLabels = undefined;
     this.#edits = NO_EDITS;
   }
 

@@ -37,6 +37,10 @@ export function localResponse(verdict: Exclude<FilterVerdict, { kind: "go" }>): 
     status,
     grpcStatus,
     message,
-    fields: [["l5d-proxy-error", message.replace(/[^\x20-\x7e]/g, "?") || "fault injected by a route"]],
+    error: "fault-injected",
+    fields: [
+      ["l5d-mesh-code", PASSPORTS["fault-injected"].code],
+      ["l5d-proxy-error", message.replace(/[^\x20-\x7e]/g, "?") || PASSPORTS["fault-injected"].text],
+    ],
   };
 }

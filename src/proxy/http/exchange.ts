@@ -73,6 +73,8 @@ export interface LocalResponse {
   readonly grpcStatus?: number | undefined;
   /** For `grpc-message`, and for logs. */
   readonly message?: string | undefined;
+  /** It is a failure on purpose. */
+  readonly error?: PassportKey | undefined;
 }
 
 /** The accepting side of one exchange. */
@@ -98,12 +100,23 @@ export interface Exchange {
   readonly responseBytes: number;
   /** What watches it: tap, access log, trace; undefined when nothing does. */
   record: ExchangeRecord | undefined;
+  /** Of the route that it takes, for whoever watches; undefined when none says anything. */
+  routeLabels: Readonly<Record<string, string>> | undefined;
+  /** An endpoint takes it, which is told to whoever watches. Called again when another one does. */
+  placed(place: Place): void;
   /** Sends the request by `upstream`, at once or when it has connected; `route` hears how it goes. */
   send(upstream: Upstream, route: Route, edits?: RequestEdits): void;
   /** Answers with an error of the proxy's own. */
   refuse(key: PassportKey, detail?: string): void;
   /** Answers with a response made by a filter. */
   respond(response: LocalResponse): void;
+}
+
+/** An endpoint, as those who watch are told of it. */
+export interface Place {
+  readonly ip: string;
+  readonly port: number;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** What serves a request: counts it, and hears how it went. */
@@ -161,6 +174,8 @@ export interface Service {
 
 /** One exchange as it is watched. Nothing is made or called for exchanges that nobody watches. */
 export interface ExchangeRecord {
+  /** An endpoint takes the request; never comes when it is answered without one. */
+  placed?(exchange: Exchange, place: Place): void;
   /** The response's head is going to the client. */
   response(exchange: Exchange, head: ResponseHead): void;
   /** All is over. `error`: the passport of an answer of our own, or why it broke. */

@@ -394,7 +394,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     if (this.#state === CLOSED) return;
     const stays = this.#mayStay();
     this.#write(response(local.status, local.fields, !stays));
-    this.ended({ status: local.status, complete: true });
+    this.ended({ status: local.status, complete: true, error: local.error });
     if (stays) this.#next();
     else this.#linger();
   }

@@ -154,7 +154,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
 
   respond(local: LocalResponse): void {
     if (this.#answered) return;
-    const { status, fields, grpcStatus, message } = local;
+    const { status, fields, grpcStatus, message, error } = local;
     if (this.grpc && grpcStatus !== undefined) {
       this.grpcStatus = grpcStatus;
       this.#answer(200, [
@@ -164,7 +164,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
         ...fields,
       ]);
     } else this.#answer(status, [...fields, ["content-length", "0"], dateField()]);
-    this.ended({ status: this.grpc ? 200 : status, complete: true });
+    this.ended({ status: this.grpc ? 200 : status, complete: true, error });
   }
 
   /** A whole response of our own. */

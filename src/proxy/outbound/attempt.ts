@@ -5,7 +5,7 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import { AcceptedExchange } from "../http/accepted-exchange.ts";
-import type { Exchange, Service, Upstream } from "../http/exchange.ts";
+import type { Exchange, Place, Service, Upstream } from "../http/exchange.ts";
 import type { Field, RequestEdits, RequestHead, ResponseHead } from "../http/message.ts";
 
 /** What a try tells; each ends by exactly one of onTryEnd, onTryFailed, onTryBroken, unless it is given up. */
@@ -18,6 +18,8 @@ export interface AttemptOwner {
   readonly requestEnded: boolean;
   readonly requestTrailers: readonly Field[] | undefined;
   readonly bodyless: boolean;
+  /** An endpoint takes it. */
+  onPlaced(place: Place): void;
   /** The request is on its way; `writable`: and there is room for more of it. */
   onTransmitted(writable: boolean): void;
   /** No endpoint was reached. */
@@ -92,6 +94,10 @@ export class Attempt extends AcceptedExchange {
   }
 
   // ── The endpoint's side ─────────────────────────────────────────────────────────────────────────────────────
+
+  override placed(place: Place): void {
+    this.#owner.onPlaced(place);
+  }
 
   protected transmit(upstream: Upstream): void {
     const { sent, requestEnded, requestTrailers, bodyless } = this.#owner;

@@ -133,12 +133,14 @@ function createEndpoint(facts: EndpointFacts): Endpoint {
   const identity = local ? undefined : identityOf(address);
   const tls = identity === undefined ? undefined : tlsTarget(identity, address, undefined);
   const inboundPort = address.protocolHint?.opaqueTransport?.inboundPort;
+  const own = { ...facts.setLabels, ...address.metricLabels };
+  const tlsLabels = clientTlsLabels(identity, local ? "loopback" : "not_provided_by_service_discovery");
   const labels: Labels = {
     direction: "outbound",
     authority,
     ...targetLabels(ip, port),
-    ...clientTlsLabels(identity, local ? "loopback" : "not_provided_by_service_discovery"),
-    ...prefixed("dst", { ...facts.setLabels, ...address.metricLabels }),
+    ...tlsLabels,
+    ...prefixed("dst", own),
   };
   return new Endpoint(shared, {
     key,
@@ -154,6 +156,7 @@ function createEndpoint(facts: EndpointFacts): Endpoint {
     // An endpoint in this very pod is the application itself.
     upgrades: identity !== undefined && address.protocolHint?.h2 !== undefined,
     authority: address.authorityOverride?.authorityOverride || undefined,
+    labels: () => ({ ...own, ...tlsLabels }),
     http: () => new HttpSeries(families, labels),
     tcp: () => new TcpSeries(families, { ...labels, peer: "dst" }),
     weight: address.weight,

@@ -28,6 +28,7 @@ import type {
   Exchange,
   LocalResponse,
   Outcome,
+  Place,
   Route,
   Service,
   Upstream,
@@ -130,6 +131,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   start(): void {
     const { exchange, match, clock, series } = this.#options;
     const { rule } = match;
+    exchange.routeLabels = series.routeLabels;
     const verdict = applyFilters(rule.filters, exchange.request, match.prefix, clock.random);
     if (verdict.kind !== "go") {
       series.began();
@@ -250,6 +252,10 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     const wait = least(this.#policy?.timeout, this.#timeouts.response, backend.timeout);
     if (wait !== undefined) this.#tryTimer = clock.after(wait, () => this.#tryTimeout());
     this.#service.dispatch(attempt);
+  }
+
+  onPlaced(place: Place): void {
+    this.#options.exchange.placed(place);
   }
 
   onTransmitted(writable: boolean): void {

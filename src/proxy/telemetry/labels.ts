@@ -23,12 +23,15 @@ export type NoTlsReason =
   | "disabled"
   | "not_provided_by_service_discovery";
 
-export function serverTlsLabels(tls: boolean, clientId: string | undefined, reason: NoTlsReason): Labels {
+/** Label values that are all text. */
+export type TextLabels = Readonly<Record<string, string>>;
+
+export function serverTlsLabels(tls: boolean, clientId: string | undefined, reason: NoTlsReason): TextLabels {
   if (!tls) return { tls: "no_identity", no_tls_reason: reason };
   return clientId === undefined ? { tls: "true" } : { tls: "true", client_id: clientId };
 }
 
-export function clientTlsLabels(serverId: string | undefined, reason: NoTlsReason): Labels {
+export function clientTlsLabels(serverId: string | undefined, reason: NoTlsReason): TextLabels {
   return serverId === undefined
     ? { tls: "no_identity", no_tls_reason: reason }
     : { tls: "true", server_id: serverId };

@@ -2,6 +2,7 @@
 import type { CounterSeries, Family, HistogramSeries, Labels, Registry } from "../../metrics/registry.ts";
 import type { RouteRule } from "../../rules/outbound-routes.ts";
 import type { Outcome } from "../http/exchange.ts";
+import { prefixed } from "./labels.ts";
 
 /** Linkerd's four (0.05, 0.5, 1, 10 s), and finer ones beside them: four buckets cannot yield a p99. */
 const DURATION_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -55,6 +56,8 @@ function familiesOf(registry: Registry, kind: "http" | "grpc"): Families {
 }
 
 export class RouteSeries {
+  /** What taps are told of the route: a profile's own labels, or its name. */
+  readonly routeLabels: Readonly<Record<string, string>>;
   readonly #families: Families;
   readonly #labels: Labels;
   readonly #grpc: boolean;
@@ -66,6 +69,12 @@ export class RouteSeries {
   /** @param parent the service, `name:port` */
   constructor(families: RouteFamilies, parent: string, rule: RouteRule) {
     const { group, kind, namespace, name } = rule.route;
+    this.routeLabels = rule.profile?.labels ?? {
+      route_group: group,
+      route_kind: kind,
+      route_namespace: namespace,
+      route_name: name,
+    };
     this.#families = families.of(rule);
     this.#grpc = rule.grpc;
     this.#labels = {
@@ -74,7 +83,7 @@ export class RouteSeries {
       route_kind: kind,
       route_namespace: namespace,
       route_name: name,
-      ...prefixedRt(rule.profile?.labels),
+      ...prefixed("rt", rule.profile?.labels ?? {}),
     };
     this.#requests = this.#families.requests.labels(this.#labels);
     this.#duration = this.#families.duration.labels(this.#labels);
@@ -112,11 +121,4 @@ export class RouteSeries {
   overflowed(): void {
     this.#families.overflow.labels(this.#labels).inc();
   }
-}
-
-function prefixedRt(labels: Readonly<Record<string, string>> | undefined): Record<string, string> {
-  const out: Record<string, string> = {};
-  for (const [name, value] of Object.entries(labels ?? {}))
-    if (/^[a-zA-Z_]\w*$/.test(name)) out[`rt_${name}`] = value;
-  return out;
 }
