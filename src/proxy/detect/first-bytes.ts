@@ -19,31 +19,43 @@ export interface FirstBytesOptions<T> {
   readonly bytes?: Buffer | undefined;
   /** undefined: more bytes are needed. */
   readonly decide: (bytes: Buffer) => T | undefined;
+  /** The time is over without a byte: whether to go on waiting. */
+  readonly patient?: () => boolean;
+}
+
+/** Reading that can be given up. */
+export interface Reading {
+  /** Stops, with the socket paused and without listeners of ours; `done` is not called. Returns what came so far. */
+  stop(): Buffer;
 }
 
 /**
- * Calls `done` once, with the socket paused and without listeners of ours, unless the socket closes before: then
+ * Calls `done` once, at once or later, with the socket paused and without listeners of ours, unless the socket closes before: then
  * never. An end of the client's side with no decision is `ended`.
  */
-export function readFirstBytes<T>(socket: Socket, options: FirstBytesOptions<T>, done: Decided<T>): void {
+export function readFirstBytes<T>(
+  socket: Socket,
+  options: FirstBytesOptions<T>,
+  done: Decided<T>,
+): Reading | undefined {
   const early = options.bytes;
   if (early && early.length > 0) {
     const verdict = options.decide(early);
     if (verdict !== undefined) {
       done(verdict, early, "decided");
-      return;
+      return undefined;
     }
   }
-  new FirstBytes(socket, options, done);
+  return new FirstBytes(socket, options, done);
 }
 
 const NOTHING = Buffer.alloc(0);
 
-class FirstBytes<T> {
+class FirstBytes<T> implements Reading {
   readonly #socket: Socket;
   readonly #options: FirstBytesOptions<T>;
   readonly #done: Decided<T>;
-  readonly #timer: Timer | undefined;
+  #timer: Timer | undefined;
   #bytes: Buffer;
 
   constructor(socket: Socket, options: FirstBytesOptions<T>, done: Decided<T>) {
@@ -51,14 +63,25 @@ class FirstBytes<T> {
     this.#options = options;
     this.#done = done;
     this.#bytes = options.bytes ?? NOTHING;
-    this.#timer =
-      options.timeout > 0
-        ? options.clock.after(options.timeout, () => this.#finish(undefined, "timeout"))
-        : undefined;
+    if (options.timeout > 0) this.#wait();
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("close", this.#onClose);
     socket.resume();
+  }
+
+  #wait(): void {
+    const { clock, timeout, patient } = this.#options;
+    this.#timer = clock.after(timeout, () => {
+      if (this.#bytes.length === 0 && patient?.()) this.#wait();
+      else this.#finish(undefined, "timeout");
+    });
+  }
+
+  stop(): Buffer {
+    this.#detach();
+    this.#socket.pause();
+    return this.#bytes;
   }
 
   readonly #onData = (chunk: Buffer): void => {

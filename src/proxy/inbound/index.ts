@@ -15,9 +15,9 @@ import type { Labels, Registry } from "../../metrics/registry.ts";
 import type { Client } from "../../rules/authorization.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock } from "../../util/clock.ts";
-import type { Shared } from "../balance/endpoint.ts";
+import type { Endpoint, Shared } from "../balance/endpoint.ts";
 import { HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
-import { readFirstBytes } from "../detect/first-bytes.ts";
+import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
@@ -27,7 +27,9 @@ import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../te
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, peerOf } from "../transport/acceptor.ts";
+import { dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
+import { Hedge } from "../transport/hedge.ts";
 import { terminateTls } from "../transport/terminate.ts";
 import { InboundHttp } from "./http.ts";
 import { type Guarded, PortPolicy } from "./port-policy.ts";
@@ -167,10 +169,17 @@ class Inbound implements InboundPath {
       return;
     }
     const { clock, identity, config } = this.#options;
-    readFirstBytes<PlainVerdict>(
+    let reading: Reading | undefined;
+    const hedge =
+      protocol?.mode === "detect" && port.state!.authorization.check(accepted.client).allowed
+        ? this.#hedge(accepted, () => reading?.stop() ?? NOTHING)
+        : undefined;
+    reading = readFirstBytes<PlainVerdict>(
       raw,
       {
         clock,
+        // As long as there is a server that might speak, silence is no reason to decide.
+        patient: () => hedge?.connected !== undefined,
         timeout: protocol?.timeout ?? config.detectTimeout,
         limit: Math.max(HELLO_LIMIT, DETECT_LIMIT),
         decide: (bytes) => {
@@ -180,12 +189,29 @@ class Inbound implements InboundPath {
         },
       },
       (verdict, bytes, why) => {
-        if (verdict === "terminate") this.#terminate(raw, bytes, ip, port);
-        else if (verdict === "passthrough") {
-          this.#forward({ ...accepted, labels: { tls: "opaque" } }, bytes, why === "ended");
-        } else this.#carry(accepted, verdict, bytes, why === "ended");
+        const ended = why === "ended";
+        if (verdict === "terminate") {
+          hedge?.drop();
+          this.#terminate(raw, bytes, ip, port);
+        } else if (verdict === "passthrough") {
+          this.#forward({ ...accepted, labels: { tls: "opaque" } }, bytes, ended, hedge);
+        } else this.#carry(accepted, verdict, bytes, ended, hedge);
       },
     );
+  }
+
+  /** A connection for the case that the application speaks first. @param stop ends the wait for the client */
+  #hedge(accepted: Accepted, stop: () => Buffer): Hedge<Endpoint> {
+    const hedge = new Hedge<Endpoint>({
+      clock: this.#options.clock,
+      place: () => accepted.port.app(accepted.ip),
+      dial: ({ target }, handler) => dial(target, this.#shared.dial, handler),
+      preface: () => undefined,
+      onServer: () => this.#forward(accepted, stop(), false, hedge),
+      onFailed: () => {},
+    });
+    accepted.raw.once("close", () => hedge.drop());
+    return hedge;
   }
 
   #plain(raw: Socket, ip: string, port: PortPolicy, reason: NoTlsReason): Accepted {
@@ -304,15 +330,27 @@ class Inbound implements InboundPath {
     );
   }
 
-  #carry(accepted: Accepted, verdict: Detected | undefined, bytes: Buffer, ended: boolean): void {
+  #carry(
+    accepted: Accepted,
+    verdict: Detected | undefined,
+    bytes: Buffer,
+    ended: boolean,
+    hedge?: Hedge<Endpoint>,
+  ): void {
     const mode = accepted.port.state!.protocol?.mode;
     const isHttp1 = verdict === "http1" || (mode === "http1" && verdict !== "http2" && bytes.length > 0);
     // What looks like HTTP is answered as HTTP, also by a port whose policy says otherwise.
     const http = mode !== "opaque" && mode !== "tls";
-    if (isHttp1 && http && mode !== "http2") this.#http1(accepted, bytes);
-    else if (verdict === "http2" && http) this.#http2(accepted, bytes);
-    else if (ended && bytes.length === 0) accepted.socket.end();
-    else this.#forward(accepted, bytes, ended);
+    if (isHttp1 && http && mode !== "http2") {
+      hedge?.drop();
+      this.#http1(accepted, bytes);
+    } else if (verdict === "http2" && http) {
+      hedge?.drop();
+      this.#http2(accepted, bytes);
+    } else if (ended && bytes.length === 0) {
+      hedge?.drop();
+      accepted.socket.end();
+    } else this.#forward(accepted, bytes, ended, hedge);
   }
 
   #http1(accepted: Accepted, bytes: Buffer): void {
@@ -356,7 +394,8 @@ class Inbound implements InboundPath {
     });
   }
 
-  #forward(accepted: Accepted, bytes: Buffer, ended: boolean): void {
+  /** @param hedge a connection that was made before; used if it is there */
+  #forward(accepted: Accepted, bytes: Buffer, ended: boolean, hedge?: Hedge<Endpoint>): void {
     const { raw, socket, ip, port, client } = accepted;
     const state = port.state!;
     const verdict = state.authorization.check(client);
@@ -371,6 +410,7 @@ class Inbound implements InboundPath {
       })
       .inc();
     if (!admitted) {
+      hedge?.drop();
       this.#refuse(raw, state.protocol ? "unauthorized" : "invalid-policy", port.port, client.ip);
       return;
     }
@@ -387,7 +427,11 @@ class Inbound implements InboundPath {
     port.guard(guarded);
     app.taken();
     this.#acceptor.carries(raw, forward);
-    forward.connect(app.target, this.#shared.dial, app.tcp);
+    if (hedge?.connected) forward.adopt(hedge.adopt(forward), app.tcp);
+    else {
+      hedge?.drop();
+      forward.connect(app.target, this.#shared.dial, app.tcp);
+    }
   }
 
   #sourceSeries({ ip, port, labels }: Accepted): TcpSeries {

@@ -11,7 +11,7 @@ import type { Clock } from "../../util/clock.ts";
 import { parseIp } from "../../util/ip.ts";
 import type { Balancer, Waiter } from "../balance/balancer.ts";
 import type { Endpoint, Shared } from "../balance/endpoint.ts";
-import { readFirstBytes } from "../detect/first-bytes.ts";
+import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ATTEMPT_LIMIT } from "../http/limits.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
@@ -24,8 +24,9 @@ import { RouteFamilies } from "../telemetry/route-series.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, peerOf } from "../transport/acceptor.ts";
-import type { DialError } from "../transport/dial.ts";
+import { type DialError, dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
+import { Hedge } from "../transport/hedge.ts";
 import { Destination } from "./destination.ts";
 import type { BalancerContext } from "./endpoints.ts";
 import { OutboundHttp } from "./http.ts";
@@ -168,18 +169,44 @@ class Outbound implements OutboundPath {
       this.#forward(socket, destination, NOTHING, false);
       return;
     }
-    readFirstBytes<Detected>(
+    let reading: Reading | undefined;
+    const hedge =
+      mode === "detect" ? this.#hedge(socket, destination, () => reading?.stop() ?? NOTHING) : undefined;
+    reading = readFirstBytes<Detected>(
       socket,
-      { clock: this.#options.clock, timeout, limit: DETECT_LIMIT, decide: detectHttp },
+      {
+        clock: this.#options.clock,
+        timeout,
+        limit: DETECT_LIMIT,
+        decide: detectHttp,
+        // As long as there is a server that might speak, silence is no reason to decide.
+        patient: () => hedge?.connected !== undefined,
+      },
       (verdict, bytes, why) => {
         const ended = why === "ended";
+        const http = verdict === "http1" || verdict === "http2" || mode === "http1";
+        if (http || (ended && bytes.length === 0)) hedge?.drop();
         if (verdict === "http1" || (mode === "http1" && verdict === "opaque"))
           this.#http1(socket, destination, bytes);
         else if (ended && bytes.length === 0) socket.end();
         else if (verdict === "http2") this.#http2(socket, destination, bytes);
-        else this.#forward(socket, destination, bytes, ended);
+        else this.#forward(socket, destination, bytes, ended, hedge);
       },
     );
+  }
+
+  /** A connection for the case that the server speaks first. @param stop ends the wait for the client */
+  #hedge(socket: Socket, destination: Destination, stop: () => Buffer): Hedge<Endpoint> {
+    const hedge = new Hedge<Endpoint>({
+      clock: this.#options.clock,
+      place: () => destination.balancer(destination.protocol!.opaque).pick(),
+      dial: ({ opaque, target }, handler) => dial(opaque?.target ?? target, this.#shared.dial, handler),
+      preface: ({ opaque }) => opaque?.preface,
+      onServer: () => this.#forward(socket, destination, stop(), false, hedge),
+      onFailed: (endpoint, error) => endpoint.noteFailure(error),
+    });
+    socket.once("close", () => hedge.drop());
+    return hedge;
   }
 
   #http1(socket: Socket, destination: Destination, bytes: Buffer): void {
@@ -218,7 +245,14 @@ class Outbound implements OutboundPath {
     });
   }
 
-  #forward(socket: Socket, destination: Destination, bytes: Buffer, ended: boolean): void {
+  /** @param hedge a connection that was made before; used if it is there */
+  #forward(
+    socket: Socket,
+    destination: Destination,
+    bytes: Buffer,
+    ended: boolean,
+    hedge?: Hedge<Endpoint>,
+  ): void {
     const attempt = new OpaqueAttempt(this.#shared, destination, (key, detail) =>
       this.#refuse(socket, key, detail),
     );
@@ -228,7 +262,12 @@ class Outbound implements OutboundPath {
       onClose: () => attempt.closed(),
     });
     this.#acceptor.carries(socket, forward);
-    attempt.begin(forward);
+    const endpoint = hedge?.connected;
+    if (hedge && endpoint) attempt.adopt(forward, endpoint, hedge);
+    else {
+      hedge?.drop();
+      attempt.begin(forward);
+    }
   }
 
   #sourceSeries(destination: Destination): TcpSeries {
@@ -267,6 +306,14 @@ class OpaqueAttempt implements Waiter {
   begin(forward: TcpForward): void {
     this.#forward = forward;
     this.#try();
+  }
+
+  /** As `begin`, over a connection that was made already. */
+  adopt(forward: TcpForward, endpoint: Endpoint, hedge: Hedge<Endpoint>): void {
+    this.#forward = forward;
+    this.#endpoint = endpoint;
+    endpoint.taken();
+    forward.adopt(hedge.adopt(forward), endpoint.tcp);
   }
 
   #try(): void {

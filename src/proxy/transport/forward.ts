@@ -58,6 +58,14 @@ export class TcpForward implements DialHandler, Carried {
     this.#upstream = dial(target, options, this);
   }
 
+  /** Takes over a connection that was made already. */
+  adopt(upstream: Socket, tcp: TcpSeries): void {
+    this.attempts += 1;
+    this.#upstreamTcp = tcp;
+    this.#upstream = upstream;
+    this.onConnected();
+  }
+
   onConnected(): void {
     if (this.#closed) return;
     this.#connected = true;

@@ -18,13 +18,17 @@ export interface Terminated {
   readonly transportHeader: boolean;
 }
 
-/** Calls `done` once, with the way on or with why there is none; the raw socket is destroyed in the latter case. */
+/**
+ * Calls `done` once, with the way on or with why there is none; the raw socket is destroyed in the latter case.
+ * @param protocols what clients may ask for by ALPN; those that ask for nothing are served as well
+ */
 export function terminateTls(
   raw: Socket,
   first: Buffer,
   credentials: Credentials,
   clock: Clock,
   done: (error: string | undefined, terminated: Terminated | undefined) => void,
+  protocols: readonly string[] = [TRANSPORT_PROTOCOL],
 ): void {
   raw.pause();
   if (first.length > 0) raw.unshift(first);
@@ -33,7 +37,7 @@ export function terminateTls(
     secureContext: credentials.serverContext,
     requestCert: true,
     rejectUnauthorized: false,
-    ALPNProtocols: [TRANSPORT_PROTOCOL],
+    ALPNProtocols: [...protocols],
   });
   socket.allowHalfOpen = true;
   let pending = true;
