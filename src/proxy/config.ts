@@ -54,6 +54,8 @@ export interface ProxyConfig {
     readonly clusterNetworks: readonly string[];
   };
   readonly metricsRetainIdle: number;
+  /** Where taps are served, and to which identity; undefined: nowhere. */
+  readonly tap: (ListenAddress & { readonly client: string }) | undefined;
   readonly accessLog: "apache" | "json" | undefined;
   /** undefined: no spans are made. */
   readonly trace:
@@ -71,7 +73,6 @@ export interface ProxyConfig {
 
 /** Names without the prefix that this proxy takes note of but that change nothing in it. */
 const WITHOUT_EFFECT = new Set([
-  "CONTROL_LISTEN_ADDR",
   "CONTROL_STREAM_IDLE_TIMEOUT",
   "CONTROL_STREAM_LIFETIME",
   "CORES",
@@ -213,6 +214,8 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     },
   });
 
+  const tapClient = raw("TAP_SVC_NAME");
+  const tapAddress = read("CONTROL_LISTEN_ADDR", { host: "0.0.0.0", port: 4190 }, parseAddress);
   const config: ProxyConfig = {
     log: raw("LOG") ?? "warn,linkerd=info",
     logFormat: read("LOG_FORMAT", "plain", (text) => oneOf(text, ["plain", "json"])),
@@ -286,6 +289,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       }),
     },
     metricsRetainIdle: duration("METRICS_RETAIN_IDLE", 600_000),
+    tap: tapClient === undefined ? undefined : { ...tapAddress, client: tapClient },
     accessLog: read("ACCESS_LOG", undefined, (text) =>
       text === "none" ? undefined : oneOf(text, ["apache", "json"]),
     ),

@@ -19,6 +19,8 @@ import { TrustAnchors } from "./identity/trust-anchors.ts";
 import { createInbound } from "./inbound/index.ts";
 import { createOutbound } from "./outbound/index.ts";
 import { registerProcessMetrics } from "./process-metrics.ts";
+import { listenTap } from "./tap/server.ts";
+import { Taps } from "./tap/watch.ts";
 import { AccessLog } from "./telemetry/access-log.ts";
 import { resourceAttributes, SpanExporter, Tracing } from "./telemetry/tracing.ts";
 import { Watches } from "./telemetry/watches.ts";
@@ -155,6 +157,10 @@ export async function main(): Promise<void> {
   if (drain.reason !== undefined) return;
   try {
     for (const path of paths) await path.listen();
+    if (config.tap) {
+      const taps = new Taps([watches.inbound, watches.outbound], clock);
+      await listenTap({ ...config.tap, identity, taps, clock, log, registry });
+    }
   } catch (error) {
     fail("cannot open the proxy's ports", error);
   }

@@ -1,6 +1,7 @@
 // The proxy's configuration: defaults, what is set, and every problem at once.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { applyAnnotations } from "../../src/inject/annotations.ts";
 import { proxyEnv } from "../../src/inject/env.ts";
 import { DEFAULT_VALUES } from "../../src/manifests/values.ts";
 import { ConfigError, isProfiled, parseAddress, readConfig } from "../../src/proxy/config.ts";
@@ -156,6 +157,45 @@ test("addresses", () => {
   assert.equal(parseAddress("[fd00::1]:80"), { host: "fd00::1", port: 80 });
   for (const bad of ["80", "host", "host:", "host:99999", "fd00::1:80", "[::1]", "a b:c"])
     assert.throws(() => parseAddress(bad), /expected host:port/, bad);
+});
+
+test("taps are served only when it is said to whom", () => {
+  const tapOf = (env: NodeJS.ProcessEnv) => read(env).config.tap;
+  const listen = { LINKERD2_PROXY_CONTROL_LISTEN_ADDR: "[::]:5190" };
+  assert.is(tapOf({}), undefined);
+  assert.is(tapOf(listen), undefined);
+  assert.equal(tapOf({ LINKERD2_PROXY_TAP_SVC_NAME: "tap.viz" }), {
+    host: "0.0.0.0",
+    port: 4190,
+    client: "tap.viz",
+  });
+  assert.equal(tapOf({ ...listen, LINKERD2_PROXY_TAP_SVC_NAME: "tap.viz" })?.port, 5190);
+});
+
+test("access log and traces are off unless asked for", () => {
+  const { config } = read({});
+  assert.equal([config.accessLog, config.trace], [undefined, undefined]);
+  assert.is(read({ LINKERD2_PROXY_ACCESS_LOG: "json" }).config.accessLog, "json");
+  const trace = { LINKERD2_PROXY_TRACE_COLLECTOR_SVC_ADDR: "127.0.0.1:4317" };
+  assert.equal(read(trace).config.trace?.samplingRatio, 0);
+  assert.is(
+    read({ ...trace, LINKERD2_PROXY_TRACE_SAMPLING_RATIO: "0.25" }).config.trace?.samplingRatio,
+    0.25,
+  );
+  assert.match(
+    problems({ ...LEAST, ...trace, LINKERD2_PROXY_TRACE_SAMPLING_RATIO: "2" }).join(),
+    /TRACE_SAMPLING_RATIO: expected a number from 0 to 1/,
+  );
+  assert.match(
+    problems({ ...LEAST, LINKERD2_PROXY_ACCESS_LOG: "xml" }).join(),
+    /ACCESS_LOG: expected one of/,
+  );
+});
+
+test("config.linkerd.io/access-log leads to the access log", () => {
+  const { values } = applyAnnotations(DEFAULT_VALUES, {}, { "config.linkerd.io/access-log": "apache" });
+  const env = proxyEnv(values, { inboundPorts: "" });
+  assert.is(env.find(({ name }) => name === "LINKERD2_PROXY_ACCESS_LOG")?.value, "apache");
 });
 
 test("what the injector writes by default is understood without a warning", () => {

@@ -1,5 +1,6 @@
 // A small gRPC client on node:http2 for tests of servers: one connection, unary and streamed calls.
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
+import type { Duplex } from "node:stream";
 import { decode, encode, type Method, type Partially } from "../../src/api/codec.ts";
 import { Deframer, frame } from "../../src/api/grpc-frame.ts";
 import { until } from "./until.ts";
@@ -53,8 +54,9 @@ export class TestCall<R> {
 export class TestGrpcClient {
   readonly session: ClientHttp2Session;
 
-  constructor(port: number) {
-    this.session = connect(`http://127.0.0.1:${port}`);
+  /** @param socket connected already, for instance by TLS */
+  constructor(port: number, socket?: Duplex) {
+    this.session = connect(`http://127.0.0.1:${port}`, socket ? { createConnection: () => socket } : {});
     this.session.on("error", () => {});
   }
 
