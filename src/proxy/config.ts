@@ -86,7 +86,6 @@ const WITHOUT_EFFECT = new Set([
   "OUTBOUND_ACCEPT_USER_TIMEOUT",
   "OUTBOUND_CONNECT_USER_TIMEOUT",
   "OUTBOUND_METRICS_HOSTNAME_LABELS",
-  "INBOUND_PORTS_REQUIRE_IDENTITY",
   "INBOUND_ACCEPT_KEEPALIVE",
   "INGRESS_MODE",
   "OUTBOUND_LISTEN_ADDR",
@@ -222,6 +221,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     inbound: {
       listen: [inboundListen],
       ips: read("INBOUND_IPS", [], list),
+      identityPorts: read("INBOUND_PORTS_REQUIRE_IDENTITY", [], parsePortSet),
       ports: read("INBOUND_PORTS", [], (text) => [
         ...new Set(parsePortSet(text).flatMap((range) => [...portsOf(range)])),
       ]),

@@ -6,6 +6,7 @@ import type { MessageOf } from "../api/codec.ts";
 import type * as destination from "../api/destination.ts";
 import type * as inbound from "../api/inbound.ts";
 import type * as outbound from "../api/outbound.ts";
+import type { PortRange } from "../util/port-set.ts";
 
 export type WeightedAddr = MessageOf<typeof destination.WeightedAddr>;
 export type DestinationProfile = MessageOf<typeof destination.DestinationProfile>;
@@ -107,6 +108,8 @@ export interface DataPathConfig {
 export interface InboundConfig extends DataPathConfig {
   /** Addresses that may be an original destination; empty: any. */
   readonly ips: readonly string[];
+  /** Ports to which nobody without a mesh identity is let, whatever the policy says. */
+  readonly identityPorts: readonly PortRange[];
 }
 
 export interface OutboundConfig extends DataPathConfig {

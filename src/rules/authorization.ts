@@ -40,10 +40,22 @@ const LOOPBACK: Verdict = { allowed: true, labels: { group: "", kind: "default",
 /**
  * Authorizations of a server or a route, ready to check clients against. The pod's own loopback is always admitted.
  * What a network or identity says is taken strictly: a network that cannot be read admits nobody.
+ * @param requiresIdentity clients without a mesh identity are not admitted, whatever the authorizations say
  */
-export function compileAuthorization(authorizations: readonly MessageOf<typeof Authz>[]): Authorization {
+export function compileAuthorization(
+  authorizations: readonly MessageOf<typeof Authz>[],
+  requiresIdentity = false,
+): Authorization {
   const compiled = authorizations.map(compileOne);
-  return { check: (client, trace) => decide(compiled, client, trace) };
+  return {
+    check(client, trace) {
+      if (requiresIdentity && client.identity === undefined && !isLoopback(parseIp(client.ip))) {
+        trace?.add("port", false, "it takes clients with a mesh identity only");
+        return DENIED;
+      }
+      return decide(compiled, client, trace);
+    },
+  };
 }
 
 function decide(

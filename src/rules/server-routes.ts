@@ -49,17 +49,24 @@ const ANY: ServerRule = {
   authorization: undefined,
 };
 
-/** The routes of a server. @throws RegexError for an expression that cannot be had */
-export function compileServerRoutes(server: MessageOf<typeof Server>): ServerRoutes {
+/**
+ * The routes of a server.
+ * @param requiresIdentity as of `compileAuthorization`
+ * @throws RegexError for an expression that cannot be had
+ */
+export function compileServerRoutes(
+  server: MessageOf<typeof Server>,
+  requiresIdentity = false,
+): ServerRoutes {
   const { detect, http1, http2, grpc } = server.protocol ?? {};
   const http = detect?.httpRoutes ?? http1?.routes ?? http2?.routes ?? [];
   const candidates = [
     ...http.flatMap((route) => {
-      const rule = common(route);
+      const rule = common(route, requiresIdentity);
       return route.rules.map(({ matches, filters }) => ({ ...rule(filters), http: matches }));
     }),
     ...(grpc?.routes ?? []).flatMap((route) => {
-      const rule = common(route);
+      const rule = common(route, requiresIdentity);
       return route.rules.map(({ matches, filters }) => ({ ...rule(filters), grpc: matches }));
     }),
   ];
@@ -84,10 +91,12 @@ export function compileServerRoutes(server: MessageOf<typeof Server>): ServerRou
   };
 }
 
-function common(route: MessageOf<typeof HttpRoute> | MessageOf<typeof GrpcRoute>) {
+function common(route: MessageOf<typeof HttpRoute> | MessageOf<typeof GrpcRoute>, requiresIdentity: boolean) {
   const ref = refOf(route.metadata);
   const authorization =
-    route.authorizations.length > 0 ? compileAuthorization(route.authorizations) : undefined;
+    route.authorizations.length > 0
+      ? compileAuthorization(route.authorizations, requiresIdentity)
+      : undefined;
   return (filters: readonly unknown[]) => ({
     hosts: route.hosts,
     text: refText(ref),

@@ -121,6 +121,14 @@ test("the labels are those of the resource that admitted", () => {
   assert.equal(verdict.labels, { group: "policy.linkerd.io", kind: "authorizationpolicy", name: "a" });
 });
 
+test("a port that requires an identity lets in nobody without one, but the pod itself", () => {
+  const strict = compileAuthorization([authz({ authentication: { unauthenticated: {} } })], true);
+  assert.not(strict.check(plain).allowed);
+  assert.not(strict.check(anonymous).allowed);
+  assert.ok(strict.check(web).allowed);
+  assert.ok(strict.check({ ip: "127.0.0.1", tls: false }).allowed);
+});
+
 test("the trace says why each rule did not match", () => {
   const trace = new Trace();
   compiled(authz({ authentication: named(["x"]) })).check(plain, trace);

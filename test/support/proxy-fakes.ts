@@ -318,7 +318,7 @@ export async function startInbound(
     clock: systemClock,
     log: createLogger({ level: "off" }),
     ...options,
-    config: { ...baseConfig, ips: [], ...options.config },
+    config: { ...baseConfig, ips: [], identityPorts: [], ...options.config },
   });
   await path.listen();
   return { path, registry, discovery, originalDestination, port: path.addresses[0]!.port };

@@ -147,6 +147,7 @@ class Inbound implements InboundPath {
           shared: this.#shared,
           clock,
           detectTimeout: config.detectTimeout,
+          requiresIdentity: config.identityPorts.some(({ from, to }) => number >= from && number <= to),
           idleTimeout: config.discoveryIdleTimeout,
         },
         () => this.#ports.delete(number),

@@ -42,6 +42,8 @@ export interface PortContext {
   readonly shared: Shared;
   readonly clock: Clock;
   readonly detectTimeout: number;
+  /** Nobody without an identity is let to this port. */
+  readonly requiresIdentity: boolean;
   readonly idleTimeout: number;
 }
 
@@ -76,11 +78,11 @@ export class PortPolicy {
   }
 
   #update(server: Server): void {
-    const { detectTimeout } = this.#context;
-    const routes = routesOf(server);
+    const { detectTimeout, requiresIdentity } = this.#context;
+    const routes = routesOf(server, requiresIdentity);
     this.state = {
       protocol: routes && inboundProtocol(server, detectTimeout),
-      authorization: compileAuthorization(server.authorizations),
+      authorization: compileAuthorization(server.authorizations, requiresIdentity),
       routes,
       limiter: routes && this.#limiterOf(routes),
       serverLabels: { ...prefixed("srv", server.labels), srv_port: this.port },
@@ -194,9 +196,9 @@ const DEFAULT_ROUTE: RouteRef = {
   port: 0,
 };
 
-function routesOf(server: Server): ServerRoutes | undefined {
+function routesOf(server: Server, requiresIdentity: boolean): ServerRoutes | undefined {
   try {
-    return compileServerRoutes(server);
+    return compileServerRoutes(server, requiresIdentity);
   } catch (error) {
     if (error instanceof RegexError) return undefined;
     throw error;
