@@ -4,8 +4,9 @@
 import type { MessageOf } from "../api/codec.ts";
 import type { DestinationProfile } from "../api/destination.ts";
 import type { Server } from "../api/inbound.ts";
-import type { GrpcRoute, HttpRoute, OpaqueRoute, OutboundPolicy } from "../api/outbound.ts";
+import type { GrpcRoute, HttpRoute, OpaqueRoute, OutboundPolicy, TlsRoute } from "../api/outbound.ts";
 import { durationMs } from "../api/time.ts";
+import type { SniMatch } from "../api/tls-route.ts";
 import {
   hasProfileRoutes,
   type OutboundRoutes,
@@ -55,6 +56,11 @@ export function inboundProtocol(
   return { mode, timeout: detect?.timeout ? durationMs(detect.timeout) : defaultTimeout };
 }
 
+export interface TlsRoutes {
+  readonly targets: readonly Target[];
+  find(sni: string | undefined): Target | undefined;
+}
+
 export interface OutboundProtocol {
   readonly mode: ProtocolMode;
   readonly timeout: number;
@@ -62,6 +68,8 @@ export interface OutboundProtocol {
   readonly http1: OutboundRoutes | undefined;
   readonly http2: OutboundRoutes | undefined;
   readonly opaque: Target;
+  /** Of TLS connections, by the server name that they ask for; undefined: they are not told apart. */
+  readonly tls: TlsRoutes | undefined;
   /** The name of the service, `name:port`, for labels; undefined for bare addresses. */
   readonly authority: string | undefined;
 }
@@ -96,8 +104,8 @@ export function outboundProtocol(
     mode = "opaque";
     trace?.add("profile", true, "it marks the destination opaque");
   } else if (protocol?.opaque || protocol?.tls) {
-    mode = "opaque";
-    trace?.add("policy", true, `its protocol is ${protocol.opaque ? "opaque" : "tls"}`);
+    mode = protocol.opaque ? "opaque" : "tls";
+    trace?.add("policy", true, `its protocol is ${mode}`);
   } else if (protocol?.http1) mode = "http1";
   else if (protocol?.http2 || protocol?.grpc) mode = "http2";
   trace?.add("protocol", true, mode);
@@ -108,6 +116,7 @@ export function outboundProtocol(
     http1,
     http2,
     opaque,
+    tls: protocol?.tls && compileTlsRoutes(protocol.tls.routes),
     authority: name ? `${name}:${port}` : undefined,
   };
 }
@@ -151,7 +160,9 @@ function compileRoutes(
 }
 
 /** The backend of the first rule that has one: a Service's default route has exactly one. */
-function opaqueTarget(routes: readonly MessageOf<typeof OpaqueRoute>[] | undefined): Target | undefined {
+function opaqueTarget(
+  routes: readonly Pick<MessageOf<typeof OpaqueRoute>, "rules">[] | undefined,
+): Target | undefined {
   for (const route of routes ?? []) {
     for (const { backends } of route.rules) {
       const first = backends?.firstAvailable?.backends[0] ?? backends?.randomAvailable?.backends[0]?.backend;
@@ -160,4 +171,34 @@ function opaqueTarget(routes: readonly MessageOf<typeof OpaqueRoute>[] | undefin
     }
   }
   return undefined;
+}
+
+/** The most specific route for a server name: an exact name, then the longest suffix, then one without names. */
+function compileTlsRoutes(routes: readonly MessageOf<typeof TlsRoute>[]): TlsRoutes {
+  const compiled = routes.flatMap(({ snis, rules }) => {
+    const target = opaqueTarget([{ rules }]);
+    return target ? [{ target, names: snis.map(compileSni) }] : [];
+  });
+  return {
+    targets: compiled.map(({ target }) => target),
+    find(sni) {
+      let best: Target | undefined;
+      let bestRank = -1;
+      for (const { target, names } of compiled) {
+        const rank = names.length === 0 ? 0 : Math.max(...names.map((name) => sniRank(name, sni)));
+        if (rank > bestRank) [best, bestRank] = [target, rank];
+      }
+      return best;
+    },
+  };
+}
+
+function compileSni({ exact, suffix }: MessageOf<typeof SniMatch>): string {
+  return exact?.toLowerCase() ?? `.${[...(suffix?.reverseLabels ?? [])].reverse().join(".").toLowerCase()}`;
+}
+
+function sniRank(name: string, sni: string | undefined): number {
+  if (sni === undefined) return -1;
+  if (!name.startsWith(".")) return name === sni ? Number.MAX_SAFE_INTEGER : -1;
+  return sni.endsWith(name) && sni.length > name.length ? name.length : -1;
 }

@@ -151,7 +151,7 @@ export class Destination {
 
   /** Balancers of backends that are no longer the destination's; what is in flight there ends in peace. */
   #dropUnused(protocol: OutboundProtocol): void {
-    const targets = [protocol.opaque];
+    const targets = [protocol.opaque, ...(protocol.tls?.targets ?? [])];
     for (const routes of [protocol.http1, protocol.http2])
       for (const { target } of routes?.backends ?? []) targets.push(target);
     const wanted = new Set(targets.map((target) => this.#targetKey(target)));

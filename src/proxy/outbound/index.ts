@@ -6,11 +6,14 @@ import type { Socket } from "node:net";
 import { addressKey } from "../../api/address.ts";
 import type { Logger } from "../../log/logger.ts";
 import type { Registry } from "../../metrics/registry.ts";
+import type { Target } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
+import type { TlsRoutes } from "../../rules/protocol.ts";
 import type { Clock } from "../../util/clock.ts";
 import { parseIp } from "../../util/ip.ts";
 import type { Balancer, Waiter } from "../balance/balancer.ts";
 import type { Endpoint, Shared } from "../balance/endpoint.ts";
+import { type ClientHello, HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
 import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ATTEMPT_LIMIT } from "../http/limits.ts";
@@ -164,7 +167,11 @@ class Outbound implements OutboundPath {
   }
 
   #detect(socket: Socket, destination: Destination): void {
-    const { mode, timeout } = destination.protocol!;
+    const { mode, timeout, tls } = destination.protocol!;
+    if (mode === "tls" && tls) {
+      this.#detectTls(socket, destination, tls);
+      return;
+    }
     if (mode === "opaque" || mode === "tls") {
       this.#forward(socket, destination, NOTHING, false);
       return;
@@ -191,6 +198,31 @@ class Outbound implements OutboundPath {
         else if (ended && bytes.length === 0) socket.end();
         else if (verdict === "http2") this.#http2(socket, destination, bytes);
         else this.#forward(socket, destination, bytes, ended, hedge);
+      },
+    );
+  }
+
+  /** TLS of the application's own goes by the server name that it asks for, unread. */
+  #detectTls(socket: Socket, destination: Destination, routes: TlsRoutes): void {
+    const { clock } = this.#options;
+    const { timeout } = destination.protocol!;
+    const decide = (bytes: Buffer) => {
+      const hello = readClientHello(bytes);
+      return hello.kind === "more" ? undefined : hello;
+    };
+    readFirstBytes<ClientHello>(
+      socket,
+      { clock, timeout, limit: HELLO_LIMIT, decide },
+      (hello, bytes, why) => {
+        const sni = hello?.kind === "hello" ? hello.sni : undefined;
+        const target = hello?.kind === "hello" ? routes.find(sni) : undefined;
+        if (target) this.#forward(socket, destination, bytes, why === "ended", undefined, target);
+        else
+          this.#refuse(
+            socket,
+            "no-route",
+            hello?.kind === "hello" ? `TLS to ${sni ?? "no name"}` : "not TLS",
+          );
       },
     );
   }
@@ -252,8 +284,10 @@ class Outbound implements OutboundPath {
     bytes: Buffer,
     ended: boolean,
     hedge?: Hedge<Endpoint>,
+    target: Target = destination.protocol!.opaque,
   ): void {
-    const attempt = new OpaqueAttempt(this.#shared, destination, (key, detail) =>
+    const balancer = () => destination.balancer(target);
+    const attempt = new OpaqueAttempt(this.#shared, destination, balancer, (key, detail) =>
       this.#refuse(socket, key, detail),
     );
     const forward = new TcpForward(socket, bytes, ended, {
@@ -291,15 +325,22 @@ class Outbound implements OutboundPath {
 class OpaqueAttempt implements Waiter {
   readonly #shared: Shared;
   readonly #destination: Destination;
+  readonly #balancer: () => Balancer;
   readonly #refuse: (key: PassportKey, detail: string) => void;
   #forward: TcpForward | undefined;
   #endpoint: Endpoint | undefined;
   #failure: DialError | undefined;
   #waitingAt: Balancer | undefined;
 
-  constructor(shared: Shared, destination: Destination, refuse: (key: PassportKey, detail: string) => void) {
+  constructor(
+    shared: Shared,
+    destination: Destination,
+    balancer: () => Balancer,
+    refuse: (key: PassportKey, detail: string) => void,
+  ) {
     this.#shared = shared;
     this.#destination = destination;
+    this.#balancer = balancer;
     this.#refuse = refuse;
   }
 
@@ -319,7 +360,7 @@ class OpaqueAttempt implements Waiter {
   #try(): void {
     const forward = this.#forward;
     if (!forward) return;
-    const balancer = this.#destination.balancer(this.#destination.protocol!.opaque);
+    const balancer = this.#balancer();
     const endpoint = balancer.pick();
     if (!endpoint) {
       const state = balancer.wait(this);

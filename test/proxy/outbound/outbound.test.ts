@@ -1,4 +1,5 @@
 // The outbound side on real sockets: discovery, balancing, failing over, mesh TLS to a peer.
+import * as tls from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createAuthority, endpointSet, startInbound, startOutbound } from "../../support/proxy-fakes.ts";
@@ -302,6 +303,57 @@ test_("a destination is forgotten when it is idle", async (keep) => {
   client.destroy();
   await until(() => watch.closed, 5_000, "the watch's end");
   await until(() => app.connections[0]!.closed || app.connections[0]!.ended, 5_000, "the pool's end");
+});
+
+test_("TLS of the application's own goes by the server name that it asks for", async (keep) => {
+  const noTls = (peer: RawPeer) => {
+    peer.onData = () => peer.send("this is no TLS\r\n");
+  };
+  const [a, b] = [keep(await RawServer.start(noTls)), keep(await RawServer.start(noTls))];
+  const proxy = await startOutbound(SERVICE);
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.2:443", "a.ns", [{ port: a.port }]);
+  proxy.discovery.service("127.0.0.2:443", "b.ns", [{ port: b.port }]);
+  const route = (path: string, sni: object) => ({
+    snis: [sni],
+    rules: [
+      {
+        filters: [],
+        backends: {
+          firstAvailable: {
+            backends: [{ filters: [], backend: { balancer: { discovery: { dst: { path } } } } }],
+          },
+        },
+      },
+    ],
+  });
+  proxy.discovery.outboundPolicy("127.0.0.1", 80);
+  proxy.discovery.policies.get("127.0.0.1:80")!.set({
+    protocol: {
+      tls: {
+        routes: [
+          route("a.ns:443", { exact: "a.test" }),
+          route("b.ns:443", { suffix: { reverseLabels: ["test"] } }),
+        ],
+      },
+    },
+  });
+  const hello = async (servername: string) => {
+    const before = [a.connections.length, b.connections.length];
+    let closed = false;
+    const made = keep(tls.connect({ port: proxy.port, host: "127.0.0.1", servername }));
+    made.on("error", () => {});
+    made.on("close", () => {
+      closed = true;
+    });
+    // The answer is no TLS, which ends the client.
+    await until(() => closed, 5_000, "the end");
+    return [a.connections.length - before[0]!, b.connections.length - before[1]!];
+  };
+  assert.equal(await hello("a.test"), [1, 0]);
+  assert.equal(await hello("x.test"), [0, 1]);
+  assert.equal(await hello("elsewhere.example"), [0, 0]);
+  assert.match(proxy.registry.expose(), /outbound_tcp_errors_total\{[^}]*code="MESH-303"\} 1/);
 });
 
 test.run();
