@@ -81,15 +81,9 @@ const WITHOUT_EFFECT = new Set([
   "CORES_MAX_RATIO",
   "DESTINATION_PROFILE_SUFFIXES",
   "IDENTITY_DIR",
-  "INBOUND_ACCEPT_USER_TIMEOUT",
-  "INBOUND_CONNECT_USER_TIMEOUT",
-  "OUTBOUND_ACCEPT_USER_TIMEOUT",
-  "OUTBOUND_CONNECT_USER_TIMEOUT",
   "OUTBOUND_METRICS_HOSTNAME_LABELS",
-  "INBOUND_ACCEPT_KEEPALIVE",
   "INGRESS_MODE",
   "OUTBOUND_LISTEN_ADDR",
-  "OUTBOUND_ACCEPT_KEEPALIVE",
 ]);
 
 /** A configuration that cannot be used; the process ends with 64. */
@@ -186,6 +180,9 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     failfastTimeout: duration(`${direction}_HTTP_FAILFAST_TIMEOUT`, defaults.failfastTimeout),
     maxInFlight: read(`${direction}_MAX_IN_FLIGHT`, 100_000, positive),
     keepAlive: duration(`${direction}_CONNECT_KEEPALIVE`, defaults.keepAlive),
+    acceptKeepAlive: duration(`${direction}_ACCEPT_KEEPALIVE`, 0),
+    userTimeout: duration(`${direction}_CONNECT_USER_TIMEOUT`, 0),
+    acceptUserTimeout: duration(`${direction}_ACCEPT_USER_TIMEOUT`, 0),
     discoveryIdleTimeout: duration(`${direction}_DISCOVERY_IDLE_TIMEOUT`, defaults.discoveryIdleTimeout),
     connectBackoff: {
       min: duration(`${direction}_CONNECT_EXP_BACKOFF_MIN`, 100),

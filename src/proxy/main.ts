@@ -25,6 +25,7 @@ import { AccessLog } from "./telemetry/access-log.ts";
 import { resourceAttributes, SpanExporter, Tracing } from "./telemetry/tracing.ts";
 import { Watches } from "./telemetry/watches.ts";
 import { kernelOriginalDestination } from "./transport/original-dst.ts";
+import { kernelUserTimeout } from "./transport/user-timeout.ts";
 
 /** EX_USAGE: what Linkerd's proxy ends with when its configuration is wrong. */
 const BAD_CONFIG = 64;
@@ -106,6 +107,7 @@ export async function main(): Promise<void> {
     discovery,
     identity,
     originalDestination: await kernelOriginalDestination(),
+    setUserTimeout: await kernelUserTimeout(),
     registry,
     clock,
     log,

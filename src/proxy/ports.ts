@@ -64,6 +64,9 @@ export interface OriginalDestination {
   of(socket: net.Socket): { ip: string; port: number } | undefined;
 }
 
+/** Sets TCP_USER_TIMEOUT of a connected socket, ms. */
+export type SetUserTimeout = (socket: net.Socket, ms: number) => void;
+
 export interface DataPath {
   listen(): Promise<void>;
   /** Stops accepting after a grace, finishes what is in flight; resolves when drained, or after `timeout` ms. */
@@ -87,8 +90,12 @@ export interface DataPathConfig {
   readonly failfastTimeout: number;
   /** Requests waiting for response headers; more are shed. */
   readonly maxInFlight: number;
-  /** Delay before the first TCP keep-alive probe; 0: none. */
+  /** Delay before the first TCP keep-alive probe, of dialled and of accepted connections; 0: none. */
   readonly keepAlive: number;
+  readonly acceptKeepAlive: number;
+  /** How long bytes may go unacknowledged, of dialled and of accepted connections; 0: as the kernel has it. */
+  readonly userTimeout: number;
+  readonly acceptUserTimeout: number;
   /** How long a discovery result is kept with no connection using it. */
   readonly discoveryIdleTimeout: number;
   /** Backoff of probes to an endpoint that refused connections. */

@@ -21,12 +21,19 @@ import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
-import type { DataPath, Discovery, IdentitySource, InboundConfig, OriginalDestination } from "../ports.ts";
+import type {
+  DataPath,
+  Discovery,
+  IdentitySource,
+  InboundConfig,
+  OriginalDestination,
+  SetUserTimeout,
+} from "../ports.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
-import { Acceptor, peerOf } from "../transport/acceptor.ts";
+import { Acceptor, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
@@ -42,6 +49,8 @@ export interface InboundOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Absent: timeouts of unacknowledged bytes are the kernel's. */
+  readonly setUserTimeout?: SetUserTimeout;
   /** What watches the requests of this side. */
   readonly watches?: Watches;
 }
@@ -86,7 +95,13 @@ class Inbound implements InboundPath {
     this.#errors = new ErrorLog(log, clock);
     this.#shared = {
       clock,
-      dial: { clock, identity, connectTimeout: config.connectTimeout, keepAlive: config.keepAlive },
+      dial: {
+        clock,
+        identity,
+        connectTimeout: config.connectTimeout,
+        keepAlive: config.keepAlive,
+        userTimeout: userTimeoutOf(options.setUserTimeout, config.userTimeout),
+      },
       pool: { clock, idleTimeout: config.poolIdleTimeout, maxIdle: config.poolMaxIdle },
       backoff: undefined,
       inFlight: 0,
@@ -94,7 +109,8 @@ class Inbound implements InboundPath {
     this.#acceptor = new Acceptor({
       listen: config.listen,
       clock,
-      keepAlive: config.keepAlive,
+      keepAlive: config.acceptKeepAlive,
+      userTimeout: userTimeoutOf(options.setUserTimeout, config.acceptUserTimeout),
       drainGrace: config.drainGrace,
       onConnection: (socket) => this.#accept(socket),
     });

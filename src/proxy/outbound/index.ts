@@ -19,14 +19,21 @@ import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ATTEMPT_LIMIT } from "../http/limits.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
-import type { DataPath, Discovery, IdentitySource, OriginalDestination, OutboundConfig } from "../ports.ts";
+import type {
+  DataPath,
+  Discovery,
+  IdentitySource,
+  OriginalDestination,
+  OutboundConfig,
+  SetUserTimeout,
+} from "../ports.ts";
 import { BalancerFamilies } from "../telemetry/balancer-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { RouteFamilies } from "../telemetry/route-series.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
-import { Acceptor, peerOf } from "../transport/acceptor.ts";
+import { Acceptor, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { type DialError, dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
@@ -42,6 +49,8 @@ export interface OutboundOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Absent: timeouts of unacknowledged bytes are the kernel's. */
+  readonly setUserTimeout?: SetUserTimeout;
   /** What watches the requests of this side. */
   readonly watches?: Watches;
 }
@@ -75,7 +84,13 @@ class Outbound implements OutboundPath {
     this.#errors = new ErrorLog(log, clock);
     this.#shared = {
       clock,
-      dial: { clock, identity, connectTimeout: config.connectTimeout, keepAlive: config.keepAlive },
+      dial: {
+        clock,
+        identity,
+        connectTimeout: config.connectTimeout,
+        keepAlive: config.keepAlive,
+        userTimeout: userTimeoutOf(options.setUserTimeout, config.userTimeout),
+      },
       pool: { clock, idleTimeout: config.poolIdleTimeout, maxIdle: config.poolMaxIdle },
       backoff: config.connectBackoff,
       inFlight: 0,
@@ -92,7 +107,8 @@ class Outbound implements OutboundPath {
     this.#acceptor = new Acceptor({
       listen: config.listen,
       clock,
-      keepAlive: config.keepAlive,
+      keepAlive: config.acceptKeepAlive,
+      userTimeout: userTimeoutOf(options.setUserTimeout, config.acceptUserTimeout),
       drainGrace: config.drainGrace,
       onConnection: (socket) => this.#accept(socket),
     });

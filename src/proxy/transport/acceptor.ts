@@ -2,7 +2,7 @@
 // then no new ones, then an end for those that outlive the deadline.
 import * as net from "node:net";
 import type { Clock, Timer } from "../../util/clock.ts";
-import type { DataPath } from "../ports.ts";
+import type { DataPath, SetUserTimeout } from "../ports.ts";
 
 /** What a connection turned into; told when the side ends. */
 export interface Carried {
@@ -15,6 +15,7 @@ export interface AcceptorOptions {
   readonly listen: readonly { readonly ip: string; readonly port: number }[];
   readonly clock: Clock;
   readonly keepAlive: number;
+  readonly userTimeout?: ((socket: net.Socket) => void) | undefined;
   readonly drainGrace: number;
   readonly onConnection: (socket: net.Socket) => void;
 }
@@ -70,6 +71,7 @@ export class Acceptor implements DataPath {
       if (this.#open.size === 0) this.#whenEmpty?.();
     });
     socket.on("error", ignore);
+    this.#options.userTimeout?.(socket);
     this.#options.onConnection(socket);
   }
 
@@ -110,6 +112,14 @@ export class Acceptor implements DataPath {
   connections(): number {
     return this.#open.size;
   }
+}
+
+/** Sets the timeout on each socket; undefined when there is none to set. @param ms 0: none */
+export function userTimeoutOf(
+  set: SetUserTimeout | undefined,
+  ms: number,
+): ((socket: net.Socket) => void) | undefined {
+  return set && ms > 0 ? (socket) => set(socket, ms) : undefined;
 }
 
 /** Errors end the socket, and its end is what is watched. */

@@ -36,6 +36,7 @@ export interface DialOptions {
   readonly connectTimeout: number;
   /** Delay before the first TCP keep-alive probe, ms; 0: none. */
   readonly keepAlive: number;
+  readonly userTimeout?: ((socket: net.Socket) => void) | undefined;
   readonly identity: IdentitySource;
 }
 
@@ -146,6 +147,7 @@ class Dialled {
 
   #onConnect(): void {
     this.#reached = true;
+    this.#options.userTimeout?.(this.socket);
     this.#options.clock.clear(this.#timer);
     if (!this.#target.tls) {
       this.#ready();

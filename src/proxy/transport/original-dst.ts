@@ -35,7 +35,7 @@ export async function kernelOriginalDestination(): Promise<OriginalDestination> 
 }
 
 /** Node keeps the descriptor on the handle; undocumented, and stable since its first versions. */
-function descriptor(socket: Socket): number | undefined {
+export function descriptor(socket: Socket): number | undefined {
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
   return fd !== undefined && fd >= 0 ? fd : undefined;
 }
