@@ -7,6 +7,8 @@
 // `retainIdle` are dropped on exposition. A holder may keep its series for ever: one that was dropped comes
 // back, with its value, when it is next touched.
 
+import { ExpositionWriter, type FamilyText, familyText, renderLabels } from "./exposition.ts";
+
 export type Labels = Readonly<Record<string, string | number | undefined>>;
 
 export interface CounterSeries {
@@ -105,27 +107,26 @@ class Histogram implements HistogramSeries {
 /** One metric name with all its series. `labels()` finds or makes a series; keep what it returns. */
 export class Family<S extends CounterSeries | GaugeSeries | HistogramSeries> {
   readonly name: string;
-  readonly help: string;
-  readonly type: Type;
-  readonly bounds: readonly number[];
-  readonly series = new Map<string, S & { slots: Slots }>();
-  readonly #overflow: () => void;
-  readonly #limit: number;
+  readonly #type: Type;
+  readonly #bounds: readonly number[];
+  readonly #text: FamilyText;
+  readonly #series = new Map<string, S & { slots: Slots }>();
+  readonly #limits: Limits;
+  #sweptAt: number;
+  #overflowed = 0;
 
-  constructor(
-    name: string,
-    help: string,
-    type: Type,
-    bounds: readonly number[],
-    limit: number,
-    overflow: () => void,
-  ) {
+  constructor(name: string, help: string, type: Type, bounds: readonly number[], limits: Limits) {
     this.name = name;
-    this.help = help;
-    this.type = type;
-    this.bounds = bounds;
-    this.#limit = limit;
-    this.#overflow = overflow;
+    this.#type = type;
+    this.#bounds = bounds;
+    this.#text = familyText(name, help, type, bounds);
+    this.#limits = limits;
+    this.#sweptAt = limits.now();
+  }
+
+  /** How often a new series was asked for and there was no room for it. */
+  get overflowed(): number {
+    return this.#overflowed;
   }
 
   /**
@@ -134,24 +135,71 @@ export class Family<S extends CounterSeries | GaugeSeries | HistogramSeries> {
    */
   labels(labels: Labels = {}): S {
     const key = renderLabels(labels);
-    const found = this.series.get(key);
+    const found = this.#series.get(key);
     if (found) return found;
-    if (this.series.size >= this.#limit && key !== "") {
-      this.#overflow();
+    if (key !== "" && this.#series.size >= this.#limits.series && !this.#makeRoom()) {
+      this.#overflowed += 1;
       return this.labels({});
     }
-    const slots = new Slots(this.type === "histogram" ? this.bounds.length + 2 : 1, () => {
-      this.series.set(key, made);
+    const slots = new Slots(this.#type === "histogram" ? this.#bounds.length + 2 : 1, () => {
+      this.#series.set(key, made);
     });
-    const made = (this.type === "histogram"
-      ? new Histogram(slots, this.bounds)
-      : this.type === "gauge"
+    const made = (this.#type === "histogram"
+      ? new Histogram(slots, this.#bounds)
+      : this.#type === "gauge"
         ? new Gauge(slots)
         : new Counter(slots)) as unknown as S & { slots: Slots };
     slots.touch();
     return made;
   }
+
+  /** Drops idle series where nobody asks for the exposition, which does so too. */
+  #makeRoom(): boolean {
+    const now = this.#limits.now();
+    if (now - this.#sweptAt < SWEEP_INTERVAL) return false;
+    this.#sweptAt = now;
+    for (const [key, { slots }] of this.#series) this.#dropIfIdle(key, slots, now);
+    return this.#series.size < this.#limits.series;
+  }
+
+  /** Drops a series when nothing touched it for long; says whether it did. The one without labels stays: it cannot become many. */
+  #dropIfIdle(key: string, slots: Slots, now: number): boolean {
+    if (slots.touched) {
+      slots.touched = false;
+      slots.idleSince = now;
+      return false;
+    }
+    if (key === "" || now - slots.idleSince < this.#limits.retainIdle) return false;
+    if (this.#type === "gauge" && slots.values[0] !== 0) return false;
+    this.#series.delete(key);
+    return true;
+  }
+
+  /** Writes all series, and yields after each: the caller may take what is written, or let others go first. */
+  *write(writer: ExpositionWriter): Generator<void> {
+    const now = this.#limits.now();
+    const text = this.#text;
+    this.#sweptAt = now;
+    writer.head(text);
+    for (const [key, { slots }] of this.#series) {
+      if (this.#dropIfIdle(key, slots, now)) continue;
+      if (this.#type === "histogram") writer.histogram(text, key, slots.values);
+      else writer.sample(text.name, key, slots.values[0]!);
+      yield;
+    }
+  }
 }
+
+interface Limits {
+  /** Series of a family. */
+  readonly series: number;
+  /** ms */
+  readonly retainIdle: number;
+  readonly now: () => number;
+}
+
+/** A family that is full looks for idle series once in so long, ms. */
+const SWEEP_INTERVAL = 60_000;
 
 export interface RegistryOptions {
   /** Series unchanged for this long are dropped, ms. Gauges above zero are kept. Default 10 min. */
@@ -164,15 +212,14 @@ export interface RegistryOptions {
 export class Registry {
   readonly #families = new Map<string, Family<CounterSeries | GaugeSeries | HistogramSeries>>();
   readonly #collectors: (() => void)[] = [];
-  readonly #retainIdle: number;
-  readonly #limit: number;
-  readonly #now: () => number;
-  #dropped = 0;
+  readonly #limits: Limits;
 
   constructor(options: RegistryOptions = {}) {
-    this.#retainIdle = options.retainIdle ?? 600_000;
-    this.#limit = options.seriesLimit ?? 10_000;
-    this.#now = options.now ?? Date.now;
+    this.#limits = {
+      series: options.seriesLimit ?? 10_000,
+      retainIdle: options.retainIdle ?? 600_000,
+      now: options.now ?? Date.now,
+    };
   }
 
   counter(name: string, help: string): Family<CounterSeries> {
@@ -196,82 +243,46 @@ export class Registry {
   #family(name: string, help: string, type: Type, bounds: readonly number[]) {
     const found = this.#families.get(name);
     if (found) return found;
-    const made = new Family<CounterSeries>(name, help, type, bounds, this.#limit, () => {
-      this.#dropped += 1;
-    });
+    const made = new Family<CounterSeries>(name, help, type, bounds, this.#limits);
     this.#families.set(name, made);
     return made;
   }
 
-  /** Text exposition format 0.0.4; also sweeps idle series. */
+  /** The whole exposition as text; also drops idle series. */
   expose(): string {
+    return Buffer.concat([...this.pieces()]).toString("utf8");
+  }
+
+  /**
+   * Text exposition format 0.0.4 in pieces of some 64 KiB, each made when it is asked for: between two of them others
+   * may work, and what they count may stand in later pieces.
+   */
+  *pieces(): Generator<Buffer> {
     for (const collect of this.#collectors) collect();
-    const now = this.#now();
-    const out: string[] = [];
-    for (const family of this.#families.values()) {
-      out.push(`# HELP ${family.name} ${family.help}\n# TYPE ${family.name} ${family.type}\n`);
-      for (const [key, { slots }] of family.series) {
-        if (slots.touched) {
-          slots.touched = false;
-          slots.idleSince = now;
-        } else if (
-          now - slots.idleSince >= this.#retainIdle &&
-          (family.type !== "gauge" || slots.values[0] === 0)
-        ) {
-          family.series.delete(key);
-          continue;
-        }
-        writeSeries(out, family, key, slots.values);
+    const writer = new ExpositionWriter();
+    const families = [...this.#families.values()];
+    for (const family of families) {
+      for (const _ of family.write(writer)) {
+        for (let piece = writer.take(); piece; piece = writer.take()) yield piece;
       }
     }
-    if (this.#dropped > 0) {
-      out.push(
-        "# HELP mesh_metrics_series_overflow_total Look-ups of new series beyond a family's limit.\n" +
-          `# TYPE mesh_metrics_series_overflow_total counter\nmesh_metrics_series_overflow_total ${this.#dropped}\n`,
-      );
-    }
-    return out.join("");
+    this.#writeOverflow(writer, families);
+    for (let piece = writer.take(); piece; piece = writer.take()) yield piece;
+    yield writer.finish();
+  }
+
+  #writeOverflow(writer: ExpositionWriter, families: readonly { name: string; overflowed: number }[]): void {
+    const full = families.filter(({ overflowed }) => overflowed > 0);
+    if (full.length === 0) return;
+    writer.head(OVERFLOW);
+    for (const { name: family, overflowed } of full)
+      writer.sample(OVERFLOW.name, renderLabels({ family }), overflowed);
   }
 }
 
-function writeSeries(
-  out: string[],
-  family: { name: string; type: Type; bounds: readonly number[] },
-  key: string,
-  values: Float64Array,
-): void {
-  if (family.type !== "histogram") {
-    out.push(`${family.name}${key === "" ? "" : `{${key}}`} ${formatNumber(values[0]!)}\n`);
-    return;
-  }
-  const prefix = key === "" ? "" : `${key},`;
-  let cumulative = 0;
-  for (let i = 0; i <= family.bounds.length; i += 1) {
-    cumulative += values[i]!;
-    const le = i === family.bounds.length ? "+Inf" : formatNumber(family.bounds[i]!);
-    out.push(`${family.name}_bucket{${prefix}le="${le}"} ${cumulative}\n`);
-  }
-  const braces = key === "" ? "" : `{${key}}`;
-  out.push(`${family.name}_sum${braces} ${formatNumber(values[family.bounds.length + 1]!)}\n`);
-  out.push(`${family.name}_count${braces} ${cumulative}\n`);
-}
-
-function formatNumber(value: number): string {
-  if (value === Number.POSITIVE_INFINITY) return "+Inf";
-  if (value === Number.NEGATIVE_INFINITY) return "-Inf";
-  return String(value);
-}
-
-function renderLabels(labels: Labels): string {
-  let out = "";
-  for (const name in labels) {
-    const value = labels[name];
-    if (value === undefined) continue;
-    const text = String(value);
-    const safe = /[\\"\n]/.test(text)
-      ? text.replace(/[\\"\n]/g, (c) => (c === "\n" ? "\\n" : `\\${c}`))
-      : text;
-    out += out === "" ? `${name}="${safe}"` : `,${name}="${safe}"`;
-  }
-  return out;
-}
+const OVERFLOW = familyText(
+  "mesh_metrics_series_overflow_total",
+  "Look-ups of new series beyond a family's limit.",
+  "counter",
+  [],
+);

@@ -37,6 +37,44 @@ test("a histogram is cumulative, with sum and count", () => {
   ]);
 });
 
+test("any number is read back", () => {
+  const values = fc.oneof(
+    fc.double({ noNaN: true }),
+    fc.nat(),
+    fc.constantFrom(0, -0, 1e21, 2 ** 32, 2 ** 53),
+  );
+  fc.assert(
+    fc.property(values, (value) => {
+      const registry = new Registry();
+      registry.gauge("a", "a").labels().set(value);
+      assert.is(samplesOf(registry.expose())[0]!.value, value || 0);
+    }),
+  );
+});
+
+test("pieces are small, and together they are the whole, wherever they are cut", () => {
+  const registry = new Registry();
+  const counter = registry.counter("a_total", "a");
+  const histogram = registry.histogram("d_ms", "d", [1, 10, 100]);
+  for (let i = 0; i < 500; i += 1) {
+    const label = `${i}-${"ä€x".repeat(i % 97)}`;
+    counter.labels({ label }).inc(i);
+    histogram.labels({ label }).observe(i);
+  }
+  counter.labels({ label: "x".repeat(100_000) }).inc();
+  const pieces = [...registry.pieces()];
+  assert.ok(pieces.length > 5);
+  assert.is(pieces.filter(({ length }) => length > 65_536).length, 1, "one line is longer than a piece");
+  const samples = samplesOf(Buffer.concat(pieces).toString());
+  assert.is(samples.length, 501 + 500 * 6);
+  for (const { name, labels, value } of samples) {
+    const i = Number.parseInt(labels["label"]!, 10);
+    if (name === "a_total" && i >= 0) assert.is(value, i);
+    if (name === "d_ms_sum") assert.is(value, i);
+    if (name === "d_ms_bucket" && labels["le"] === "10") assert.is(value, i <= 10 ? 1 : 0);
+  }
+});
+
 test("an idle series is dropped and comes back with its value when touched", () => {
   let now = 0;
   const registry = new Registry({ retainIdle: 1_000, now: () => now });
@@ -49,10 +87,36 @@ test("an idle series is dropped and comes back with its value when touched", () 
   assert.is(samplesOf(registry.expose())[0]?.value, 4);
 });
 
+test("idle series make room for others also where nobody asks for the exposition", () => {
+  let now = 0;
+  const registry = new Registry({ seriesLimit: 2, retainIdle: 600_000, now: () => now });
+  const family = registry.counter("a_total", "a");
+  family.labels({ i: 1 }).inc();
+  family.labels({ i: 2 }).inc();
+  const wanted = (i: number) => {
+    family.labels({ i }).inc();
+    return family.overflowed;
+  };
+  assert.is(wanted(3), 1);
+  now += 60_000;
+  assert.is(wanted(3), 2, "from now on they count as idle");
+  now += 600_000;
+  assert.is(wanted(3), 2, "and now they are dropped");
+});
+
+test("a series without labels is never dropped", () => {
+  let now = 0;
+  const registry = new Registry({ now: () => now });
+  registry.counter("a_total", "a").labels().inc();
+  registry.expose();
+  now = 3_600_000;
+  assert.is(samplesOf(registry.expose())[0]?.value, 1);
+});
+
 test("a gauge above zero outlives idleness", () => {
   let now = 0;
   const registry = new Registry({ retainIdle: 1_000, now: () => now });
-  registry.gauge("open", "o").labels().set(2);
+  registry.gauge("open", "o").labels({ a: 1 }).set(2);
   registry.expose();
   now = 5_000;
   assert.is(samplesOf(registry.expose())[0]?.value, 2);
@@ -64,7 +128,8 @@ test("series beyond the limit share one, and the overflow is counted", () => {
   for (let i = 0; i < 10; i += 1) family.labels({ i }).inc();
   const samples = samplesOf(registry.expose());
   assert.is(samples.find((s) => s.name === "a_total" && s.labels["i"] === undefined)?.value, 8);
-  assert.is(samples.find((s) => s.name === "mesh_metrics_series_overflow_total")?.value, 8);
+  const overflow = samples.find((s) => s.name === "mesh_metrics_series_overflow_total");
+  assert.equal([overflow?.value, overflow?.labels["family"]], [8, "a_total"]);
 });
 
 test("a line that cannot be read is named", () => {
