@@ -17,6 +17,11 @@ export interface Logger {
   /** The same log with fields added to each line. */
   child(fields: Fields): Logger;
   setLevel(level: Level): void;
+  /**
+   * Gives `fn` each record from this level up as a line of JSON, whatever is written elsewhere.
+   * @returns stops it
+   */
+  listen(level: Level, fn: (line: string) => void): () => void;
 }
 
 export interface LoggerOptions {
@@ -42,27 +47,40 @@ export function parseLevel(filter: string | undefined): Level {
 }
 
 export function createLogger(options: LoggerOptions = {}): Logger {
-  const state = {
+  const state: State = {
     rank: LEVELS.indexOf(options.level ?? "info"),
     format: options.format ?? "plain",
     write: options.write ?? ((line: string) => void process.stderr.write(line)),
     now: options.now ?? Date.now,
+    listeners: [],
   };
   return withFields(state, {});
 }
 
-type State = { rank: number; format: Format; write: (line: string) => void; now: () => number };
+type Listener = { readonly rank: number; readonly fn: (line: string) => void };
+type State = {
+  rank: number;
+  format: Format;
+  write: (line: string) => void;
+  now: () => number;
+  /** Replaced, not changed: whoever is called may go. */
+  listeners: readonly Listener[];
+};
 
 function withFields(state: State, base: Fields): Logger {
+  const wanted = (rank: number) =>
+    rank >= state.rank || state.listeners.some((listener) => rank >= listener.rank);
   const emit = (rank: number, message: string, fields: Fields | undefined) => {
-    if (rank < state.rank) return;
+    if (!wanted(rank)) return;
     const time = new Date(state.now()).toISOString();
     const all = fields ? { ...base, ...fields } : base;
-    state.write(
-      state.format === "json"
-        ? `${JSON.stringify({ timestamp: time, level: LEVELS[rank]?.toUpperCase(), message, ...all })}\n`
-        : `${time} ${(LEVELS[rank] as string).toUpperCase().padEnd(5)} ${message}${plainFields(all)}\n`,
-    );
+    const level = (LEVELS[rank] as string).toUpperCase();
+    const json = () => `${JSON.stringify({ timestamp: time, level, message, ...all })}\n`;
+    if (rank >= state.rank)
+      state.write(
+        state.format === "json" ? json() : `${time} ${level.padEnd(5)} ${message}${plainFields(all)}\n`,
+      );
+    for (const listener of state.listeners) if (rank >= listener.rank) listener.fn(json());
   };
   return {
     get level() {
@@ -73,10 +91,17 @@ function withFields(state: State, base: Fields): Logger {
     info: (message, fields) => emit(2, message, fields),
     warn: (message, fields) => emit(3, message, fields),
     error: (message, fields) => emit(4, message, fields),
-    enabled: (level) => LEVELS.indexOf(level) >= state.rank,
+    enabled: (level) => wanted(LEVELS.indexOf(level)),
     child: (fields) => withFields(state, { ...base, ...fields }),
     setLevel: (level) => {
       state.rank = LEVELS.indexOf(level);
+    },
+    listen: (level, fn) => {
+      const listener = { rank: LEVELS.indexOf(level), fn };
+      state.listeners = [...state.listeners, listener];
+      return () => {
+        state.listeners = state.listeners.filter((each) => each !== listener);
+      };
     },
   };
 }

@@ -1,14 +1,15 @@
-// The proxy's own port, 4191: /live, /ready, /metrics and, for the pod itself, log level, environment and shutdown.
+// The proxy's own port, 4191: /live, /ready, /metrics and, for the pod itself, logs and their level, environment and
+// shutdown.
 // It takes plain HTTP and, for whoever asks by the proxy's own name, mesh TLS.
 import { createServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { promisify } from "node:util";
-import { gzip, gzipSync } from "node:zlib";
 import { LEVELS, type Level, type Logger, parseLevel } from "../../log/logger.ts";
 import type { Registry } from "../../metrics/registry.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { IdentitySource } from "../ports.ts";
 import { type AdminRequest, type AdminResponse, serveHttp, text } from "./http.ts";
+import { LogStreams } from "./logs.ts";
+import { metricsResponse } from "./metrics.ts";
 
 export interface AdminOptions {
   readonly host: string;
@@ -35,22 +36,15 @@ const TLS_HANDSHAKE = 22;
 /** A connection that says nothing, or does not finish its handshake, is closed after this long, ms. */
 const HANDSHAKE_TIMEOUT = 5_000;
 
-/**
- * Beyond this many characters compression leaves the main thread, so that the data path goes on meanwhile. Below it
- * takes less than a millisecond, and a thread's own heap would cost every proxy half a megabyte (measured).
- */
-const LARGE = 128 * 1024;
-
-const compress = promisify(gzip);
-
 /** @throws Error when the address cannot be listened on */
 export async function listenAdmin(options: AdminOptions): Promise<Admin> {
   const sockets = new Set<Socket>();
+  const logs = new LogStreams(options.log);
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     socket.on("error", () => socket.destroy());
-    welcome(socket, options);
+    welcome(socket, options, logs);
   });
   server.maxConnections = MAX_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
@@ -69,7 +63,7 @@ export async function listenAdmin(options: AdminOptions): Promise<Admin> {
 const portOf = (server: Server): number => (server.address() as { port: number }).port;
 
 /** Looks at the first byte and hands the connection, with it, to TLS or to HTTP. */
-function welcome(socket: Socket, options: AdminOptions): void {
+function welcome(socket: Socket, options: AdminOptions, logs: LogStreams): void {
   const { clock, identity } = options;
   const local = isLoopback(socket.remoteAddress);
   const timer = clock.after(HANDSHAKE_TIMEOUT, () => socket.destroy());
@@ -79,7 +73,7 @@ function welcome(socket: Socket, options: AdminOptions): void {
     socket.unshift(first);
     const serve = (stream: Socket | TLSSocket) => {
       clock.clear(timer);
-      serveHttp(stream, clock, (request) => respond(request, local, options));
+      serveHttp(stream, clock, (request) => respond(request, local, options, logs));
       stream.resume();
     };
     if (first[0] !== TLS_HANDSHAKE) {
@@ -101,6 +95,7 @@ function respond(
   request: AdminRequest,
   local: boolean,
   options: AdminOptions,
+  logs: LogStreams,
 ): AdminResponse | Promise<AdminResponse> {
   const { method, path } = request;
   const reads = method === "GET" || method === "HEAD";
@@ -113,19 +108,23 @@ function respond(
       return text(reason === undefined ? 200 : 503, reason ?? "ready");
     }
     case "/metrics":
-      return reads ? metrics(request, options.registry) : text(405, "expected GET");
+      return reads
+        ? metricsResponse(options.registry, /\bgzip\b/.test(request.header("accept-encoding") ?? ""))
+        : text(405, "expected GET");
     case "/env.json":
+    case "/logs.json":
     case "/proxy-log-level":
     case "/shutdown":
       // These change or disclose something. Linkerd lets anyone who reaches the port read /env.json; we do not.
-      return local ? forThePod(request, options) : text(403, "only from the pod itself");
+      return local ? forThePod(request, options, logs) : text(403, "only from the pod itself");
     default:
       return text(404, "not found");
   }
 }
 
-function forThePod({ method, path, body }: AdminRequest, options: AdminOptions): AdminResponse {
+function forThePod(request: AdminRequest, options: AdminOptions, logs: LogStreams): AdminResponse {
   const { log, shutdown } = options;
+  const { method, path, query, body } = request;
   if (path === "/shutdown") {
     if (method !== "POST") return text(405, "expected POST");
     if (!shutdown) return text(403, "shutdown is not enabled");
@@ -135,24 +134,42 @@ function forThePod({ method, path, body }: AdminRequest, options: AdminOptions):
   }
   if (path === "/env.json") {
     if (method !== "GET") return text(405, "expected GET");
-    return { status: 200, type: "application/json", body: JSON.stringify(process.env) };
+    return { status: 200, type: "application/json", body: JSON.stringify(environment(query)) };
+  }
+  if (path === "/logs.json") {
+    if (method !== "GET" && method !== "QUERY") return text(405, "expected GET or QUERY");
+    const filter = method === "GET" ? decoded(query) : body;
+    return isFilter(filter) ? logs.open(parseLevel(filter.trim())) : text(400, EXPECTED_FILTER);
   }
   if (method === "GET") return text(200, log.level);
   if (method !== "PUT") return text(405, "expected GET or PUT");
-  const words = body.trim().split(/[,=]/);
-  if (!words.some((word) => LEVELS.includes(word.trim().toLowerCase() as Level))) {
-    return text(400, `expected a level (${LEVELS.join(", ")}) or a filter such as warn,linkerd=debug`);
-  }
+  if (!isFilter(body)) return text(400, EXPECTED_FILTER);
   log.setLevel(parseLevel(body.trim()));
   return text(200, log.level);
 }
 
-async function metrics(request: AdminRequest, registry: Registry): Promise<AdminResponse> {
-  const body = registry.expose();
-  const type = "text/plain; version=0.0.4; charset=utf-8";
-  if (!/\bgzip\b/.test(request.header("accept-encoding") ?? "")) return { status: 200, type, body };
-  const packed = body.length > LARGE ? await compress(body, { level: 1 }) : gzipSync(body, { level: 1 });
-  return { status: 200, type, body: packed, encoding: "gzip" };
+const EXPECTED_FILTER = `expected a level (${LEVELS.join(", ")}) or a filter such as warn,linkerd=debug`;
+
+const isFilter = (filter: string): boolean =>
+  filter.split(/[,=]/).some((word) => LEVELS.includes(word.trim().toLowerCase() as Level));
+
+/** All of it, or the variables that are asked for: `?A&B`. */
+function environment(query: string): NodeJS.ProcessEnv {
+  if (query === "") return process.env;
+  return Object.fromEntries(
+    query.split("&").flatMap((part) => {
+      const name = decoded(part);
+      return process.env[name] === undefined ? [] : [[name, process.env[name]]];
+    }),
+  );
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 const isLoopback = (address: string | undefined): boolean =>

@@ -141,6 +141,29 @@ test("many metrics are compressed too", () =>
     );
   }));
 
+test("metrics that are many come in pieces, and let others go first", () =>
+  withAdmin(async ({ port }, registry) => {
+    const family = registry.counter("many_total", "M.");
+    for (let i = 0; i < 9_000; i += 1) family.labels({ name: `series-${i}-${"x".repeat(200)}` }).inc();
+    let turns = 0;
+    let asking = true;
+    const count = () => {
+      turns += 1;
+      if (asking) setImmediate(count);
+    };
+    count();
+    const { body, headers } = await ask(port, "/metrics");
+    asking = false;
+    assert.is(headers["transfer-encoding"], "chunked");
+    assert.is(body.toString().match(/^many_total/gm)?.length, 9_000);
+    assert.ok(turns > body.length / 65_536, `${turns} turns`);
+    const head = await ask(port, "/metrics", { method: "HEAD" });
+    assert.equal([head.status, head.body.length], [200, 0]);
+    const old = await raw(port, "GET /metrics HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+    assert.match(old, /^connection: close\r$/m);
+    assert.is(old.match(/^many_total/gm)?.length, 9_000);
+  }));
+
 test("one connection serves request after request, also when they come at once", () =>
   withAdmin(async ({ port }) => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -181,12 +204,99 @@ test("the log level is read and set, and nonsense refused", () => {
   );
 });
 
+interface Stream {
+  lines(): Record<string, unknown>[];
+  readonly response: IncomingMessage;
+}
+
+/** Opens /logs.json and keeps what comes. */
+function logStream(port: number, filter: string, body?: string): Promise<Stream> {
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(
+      {
+        port,
+        host: "127.0.0.1",
+        path: `/logs.json${filter}`,
+        ...(body !== undefined && { method: "QUERY", headers: { "content-length": body.length } }),
+      },
+      (response) => {
+        let text = "";
+        response.on("data", (chunk) => {
+          text += chunk;
+        });
+        response.on("error", () => {});
+        const lines = () =>
+          text
+            .split("\n")
+            .slice(0, -1)
+            .map((line) => JSON.parse(line));
+        resolve({ lines, response });
+      },
+    );
+    sent.on("error", reject);
+    sent.end(body);
+  });
+}
+
+test("log records are streamed at a level of their own", async () => {
+  const written: string[] = [];
+  const log = createLogger({ level: "warn", write: (line) => written.push(line) });
+  await withAdmin(
+    async ({ port }) => {
+      const debug = await logStream(port, "?warn,linkerd=debug");
+      const errors = await logStream(port, "", "error");
+      assert.is(debug.response.statusCode, 200);
+      assert.ok(log.enabled("debug"), "someone listens");
+      log.child({ side: "inbound" }).debug("one", { a: 1 });
+      log.error("two");
+      await until(() => debug.lines().length === 2 && errors.lines().length === 1);
+      const { timestamp, ...first } = debug.lines()[0]!;
+      assert.match(String(timestamp), /^\d{4}-/);
+      assert.equal(first, { level: "DEBUG", message: "one", side: "inbound", a: 1 });
+      assert.is(errors.lines()[0]!["message"], "two");
+      assert.is(written.length, 1, "the log itself is as it was");
+      debug.response.destroy();
+      errors.response.destroy();
+      await until(() => !log.enabled("debug"), 5_000, "the end of listening");
+      assert.is((await ask(port, "/logs.json?loud")).status, 400);
+      assert.is((await ask(port, "/logs.json", { method: "PUT", body: "debug" })).status, 405);
+    },
+    { log },
+  );
+});
+
+test("only so many log streams; and one that is not read loses records and is told", async () => {
+  const log = createLogger({ level: "off" });
+  await withAdmin(
+    async ({ port }) => {
+      const streams: Stream[] = [];
+      for (let i = 0; i < 4; i += 1) streams.push(await logStream(port, "?info"));
+      assert.is((await ask(port, "/logs.json?info")).status, 429);
+      const { response } = streams[0]!;
+      response.pause();
+      for (let round = 0; round < 400; round += 1) {
+        for (let i = 0; i < 20; i += 1) log.info("x".repeat(1_000));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      response.resume();
+      const told = () =>
+        streams[0]!.lines().some(({ message }) => /records were left out/.test(String(message)));
+      await until(told, 5_000, "what was left out");
+      for (const stream of streams) stream.response.destroy();
+      await until(async () => (await ask(port, "/live")).status === 200);
+    },
+    { log },
+  );
+});
+
 test("the environment is shown; shutdown only by POST and when enabled; anything else is not there", async () => {
   let stopped = 0;
   await withAdmin(async ({ port }) => {
     assert.is((await ask(port, "/shutdown", { method: "POST" })).status, 403);
     process.env["MESH_ADMIN_TEST"] = "seen";
     assert.is(JSON.parse((await ask(port, "/env.json")).body.toString()).MESH_ADMIN_TEST, "seen");
+    const some = await ask(port, "/env.json?MESH_ADMIN_TEST&MESH_ADMIN_NONE");
+    assert.equal(JSON.parse(some.body.toString()), { MESH_ADMIN_TEST: "seen" });
     delete process.env["MESH_ADMIN_TEST"];
     assert.is((await ask(port, "/nothing")).status, 404);
     assert.is((await ask(port, "/ready", { method: "POST" })).status, 405);
@@ -210,7 +320,7 @@ test("what changes or discloses something is for the pod itself", async () => {
   if (!elsewhere) return;
   await withAdmin(
     async ({ port }) => {
-      for (const path of ["/env.json", "/proxy-log-level", "/shutdown"]) {
+      for (const path of ["/env.json", "/logs.json", "/proxy-log-level", "/shutdown"]) {
         assert.is((await ask(port, path, { host: elsewhere, method: "POST" })).status, 403, path);
       }
       assert.is((await ask(port, "/metrics", { host: elsewhere })).status, 200);
