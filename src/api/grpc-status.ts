@@ -17,6 +17,27 @@ export const STATUS = {
   UNAUTHENTICATED: 16,
 } as const;
 
+/** All codes by their names, in order. */
+export const STATUS_NAMES = [
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+] as const;
+
 /** A call that ends otherwise than well: thrown by a server's method to end it so, given to a client's caller. */
 export class GrpcError extends Error {
   readonly code: number;

@@ -78,6 +78,8 @@ export interface ProfileRoute {
 export interface OutboundRoutes {
   /** The rule of every request, when there is nothing to be done but to send it to its one backend. */
   readonly only: RouteBackend | undefined;
+  /** That rule. */
+  readonly onlyRule: RouteRule | undefined;
   readonly budget: BudgetOptions;
   find(facts: RequestFacts, trace?: Trace): RouteMatch<RouteRule> | undefined;
   /** Every backend of every rule. */
@@ -111,8 +113,10 @@ export function policyRoutes(
   ];
   const table = new RouteTable<RouteRule>(candidates);
   const rules = candidates.map(({ rule }) => rule);
+  const only = table.takesAll && rules.length === 1 ? plainBackend(rules[0]!) : undefined;
   return {
-    only: table.takesAll && rules.length === 1 ? plainBackend(rules[0]!) : undefined,
+    only,
+    onlyRule: only && rules[0],
     budget: DEFAULT_BUDGET,
     find: (facts, trace) => table.find(facts, trace),
     backends: rules.flatMap(({ backends }) => backends.backends),
@@ -214,7 +218,17 @@ export function plainRoutes(target: Target, ref: RouteRef = refOf(undefined)): O
     filters: NO_FILTERS,
     timeout: undefined,
   };
-  return { only: backend, budget: DEFAULT_BUDGET, find: () => undefined, backends: [backend] };
+  const onlyRule: RouteRule = {
+    route: refOf({ default: "default" }),
+    grpc: false,
+    filters: NO_FILTERS,
+    backends: { kind: "first", backends: [backend] },
+    timeouts: NO_TIMEOUTS,
+    retry: undefined,
+    allowHeaders: false,
+    profile: undefined,
+  };
+  return { only: backend, onlyRule, budget: DEFAULT_BUDGET, find: () => undefined, backends: [backend] };
 }
 
 // ── ServiceProfiles ───────────────────────────────────────────────────────────────────────────────────────────
@@ -258,6 +272,7 @@ export function profileRoutes(profile: Profile, fallback: Target): OutboundRoute
   };
   return {
     only: undefined,
+    onlyRule: undefined,
     budget: budgetOf(profile.retryBudget),
     find(facts, trace) {
       for (const { condition, text, match } of rules) {

@@ -17,6 +17,7 @@ import {
   targetOf,
 } from "./outbound-routes.ts";
 import { RegexError } from "./regex.ts";
+import { type RouteRef, refOf } from "./route-match.ts";
 import type { Trace } from "./trace.ts";
 
 /**
@@ -72,6 +73,8 @@ export interface OutboundProtocol {
   readonly tls: TlsRoutes | undefined;
   /** The name of the service, `name:port`, for labels; undefined for bare addresses. */
   readonly authority: string | undefined;
+  /** What the policy is of; undefined without one. */
+  readonly parent: RouteRef | undefined;
 }
 
 const ORIGINAL: Target = { kind: "original" };
@@ -118,6 +121,7 @@ export function outboundProtocol(
     opaque,
     tls: protocol?.tls && compileTlsRoutes(protocol.tls.routes),
     authority: name ? `${name}:${port}` : undefined,
+    parent: policy?.metadata && refOf(policy.metadata),
   };
 }
 

@@ -55,6 +55,7 @@ export class FakeExchange implements Exchange, UpstreamHandler {
   readonly requestBytes = 0;
   responseBytes = 0;
   record: undefined;
+  account: undefined;
   routeLabels: undefined;
   upstream: Upstream | undefined;
   route: Route | undefined;

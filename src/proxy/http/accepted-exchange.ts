@@ -5,10 +5,12 @@ import type { Clock } from "../../util/clock.ts";
 import type { DialError } from "../transport/dial.ts";
 import { mergeEdits } from "./edits.ts";
 import type {
+  Account,
   Exchange,
   ExchangeEnd,
   ExchangeRecord,
   LocalResponse,
+  Outcome,
   Place,
   Route,
   Service,
@@ -39,6 +41,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
   requestBytes = 0;
   responseBytes = 0;
   record: ExchangeRecord | undefined;
+  account: Account | undefined;
   routeLabels: Readonly<Record<string, string>> | undefined;
   protected readonly service: Service;
   protected readonly clock: Clock;
@@ -47,6 +50,8 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
   protected responseStarted = false;
   protected status = 0;
   protected grpcStatus: number | undefined;
+  /** When the request was complete, if that was after its head, ms, monotonic; else -1. */
+  protected requestEndedAt = -1;
   /** What the route changes of the request, and what whoever watches does. */
   #edits: RequestEdits = NO_EDITS;
   #watched: RequestEdits | undefined;
@@ -81,6 +86,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     this.route = route;
     this.#edits = edits;
     this.attempts += 1;
+    this.account?.began();
     upstream.attach(this);
     if (upstream.connected) this.transmit(upstream);
   }
@@ -96,6 +102,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
   onConnectFailed(upstream: Upstream, error: DialError): void {
     this.upstream = undefined;
     this.route!.release(upstream, undefined, this.clock.monotonic());
+    this.account?.ended(undefined, error.key);
     this.failure = error;
     if (this.attempts < ATTEMPT_LIMIT) this.service.dispatch(this);
     else this.refuse(error.key, error.message);
@@ -120,6 +127,8 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     this.responseStarted = false;
     this.status = 0;
     this.grpcStatus = undefined;
+    this.requestEndedAt = -1;
+    this.account = undefined;
     this.routeLabels = undefined;
     this.#edits = NO_EDITS;
   }
@@ -147,14 +156,21 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     this.upstream = undefined;
     if (!complete) upstream.cancel();
     const now = this.clock.monotonic();
-    this.route!.release(
-      upstream,
-      this.responseStarted
-        ? { status: this.status, grpcStatus: this.grpcStatus, complete, latency: now - this.startedAt }
-        : undefined,
-      now,
-      broken,
-    );
+    const outcome = this.responseStarted ? this.#outcome(complete, now) : undefined;
+    this.route!.release(upstream, outcome, now, broken);
+    this.account?.ended(outcome, broken);
+  }
+
+  #outcome(complete: boolean, now: number): Outcome {
+    const latency = now - this.startedAt;
+    return {
+      status: this.status,
+      grpcStatus: this.grpcStatus,
+      complete,
+      latency,
+      // An early answer may come before the request's end.
+      responseLatency: this.requestEndedAt < 0 ? latency : now - this.requestEndedAt,
+    };
   }
 
   /** Tells whoever watches that all is over. */

@@ -100,6 +100,8 @@ export interface Exchange {
   readonly responseBytes: number;
   /** What watches it: tap, access log, trace; undefined when nothing does. */
   record: ExchangeRecord | undefined;
+  /** Counts it by its route, beside whoever serves it; given before it is sent. */
+  account: Account | undefined;
   /** Of the route that it takes, for whoever watches; undefined when none says anything. */
   routeLabels: Readonly<Record<string, string>> | undefined;
   /** An endpoint takes it, which is told to whoever watches. Called again when another one does. */
@@ -137,6 +139,17 @@ export interface Route {
   release(upstream: Upstream, outcome: Outcome | undefined, now: number, broken?: PassportKey): void;
 }
 
+/** The figures of a kind of exchanges. */
+export interface Account {
+  /** An exchange goes out; again when it is sent once more. */
+  began(): void;
+  /** As `Route.release`. */
+  ended(outcome: Outcome | undefined, broken: PassportKey | undefined): void;
+  /** So many bytes of a body came at once. */
+  requestFrame(bytes: number): void;
+  responseFrame(bytes: number): void;
+}
+
 /** How a response ended. */
 export interface Outcome {
   readonly status: number;
@@ -146,6 +159,8 @@ export interface Outcome {
   readonly complete: boolean;
   /** From the request's head to the response's end, ms. */
   readonly latency: number;
+  /** The same from the request's end; as `latency` when it is not known. */
+  readonly responseLatency?: number | undefined;
 }
 
 /** Where the exchanges of one connection go; implemented by the inbound and outbound sides. */

@@ -216,12 +216,14 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
       this.#refuseAndClose("chunk");
       return buf.length;
     }
-    this.requestBytes = end - head.end;
+    const size = end - head.end;
+    this.requestBytes = size;
     this.#first = buf;
     this.#firstEnd = end;
     if (this.#later.length > 0) this.#later = [];
     this.#state = WAIT;
     this.begin();
+    if (size > 0) this.account?.requestFrame(size);
     return end;
   }
 
@@ -260,6 +262,8 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
       return;
     }
     this.requestBytes += end - start;
+    this.account?.requestFrame(end - start);
+    if (this.requestDone) this.requestEndedAt = this.clock.monotonic();
     if (client || this.requestBytes > REPLAY_LIMIT) this.#forget();
     else this.#later.push(buf.subarray(start, end));
     if (!writable) socket.pause();
@@ -518,7 +522,10 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     const looked = this.record !== undefined || status === 429 || status >= 500;
     this.#begins(looked ? client.view(buf) : undefined, status);
     if (client.untilClose || (this.#isHttp10 && !head.keepAlive)) this.#closeAfter = true;
-    this.responseBytes += end - head.end;
+    if (end > head.end) {
+      this.responseBytes += end - head.end;
+      this.account?.responseFrame(end - head.end);
+    }
     // A proxy states its own version (RFC 9110 §6.2); what an older server framed is framed for 1.1 as well.
     if (head.minor === 0 && !this.#isHttp10) buf[head.versionAt] = 0x31;
     if (this.#closeAfter) {
@@ -546,11 +553,13 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   onRawBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
+    this.account?.responseFrame(bytes.length);
     this.#write(bytes);
   }
 
   onBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
+    this.account?.responseFrame(bytes.length);
     this.#write(this.#chunkedResponse ? chunk(bytes) : bytes);
   }
 

@@ -70,7 +70,11 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
 
   onData(bytes: Buffer, end: boolean): void {
     this.requestBytes += bytes.length;
-    if (end) this.requestDone = true;
+    this.account?.requestFrame(bytes.length);
+    if (end) {
+      this.requestDone = true;
+      this.requestEndedAt = this.clock.monotonic();
+    }
     if (this.#answered) this.#connection.machine.consume(this.#stream, bytes.length);
     else {
       if (bytes.length > 0) this.#hold(bytes);
@@ -91,6 +95,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
 
   onTrailers(trailers: readonly Field[]): void {
     this.requestDone = true;
+    this.requestEndedAt = this.clock.monotonic();
     this.#trailers = trailers;
     if (this.#sending) this.upstream?.end(trailers);
   }
@@ -236,6 +241,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
 
   onBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
+    this.account?.responseFrame(bytes.length);
     const sent = this.#connection.machine.sendData(this.#stream, bytes, false);
     if (!sent) this.upstream?.pause();
     else if (this.#connection.congested) {

@@ -72,6 +72,12 @@ export class Attempt extends AcceptedExchange {
     return this.upstream!.write(bytes);
   }
 
+  /** All of the request is here. */
+  requestCompleted(): void {
+    this.requestDone = true;
+    this.requestEndedAt = this.clock.monotonic();
+  }
+
   end(trailers: readonly Field[] | undefined): void {
     this.upstream?.end(trailers);
   }
@@ -138,6 +144,7 @@ export class Attempt extends AcceptedExchange {
   }
 
   onBody(bytes: Buffer): void {
+    this.account?.responseFrame(bytes.length);
     this.#owner.onTryBody(bytes);
   }
 

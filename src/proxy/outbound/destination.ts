@@ -7,7 +7,7 @@ import { type BudgetOptions, DEFAULT_BUDGET, RetryBudget } from "../../rules/ret
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Balancer } from "../balance/balancer.ts";
 import type { DestinationProfile, Discovery, OutboundPolicy, Watch, WeightedAddr } from "../ports.ts";
-import { RouteSeries } from "../telemetry/route-series.ts";
+import { OnlyRouteAccount, parentLabels, RouteSeries } from "../telemetry/route-series.ts";
 import { type BalancerContext, backendPolicy, createBalancer, fixedEndpoint } from "./endpoints.ts";
 
 export interface DestinationOptions {
@@ -38,6 +38,7 @@ export class Destination {
   readonly #waiting: (() => void)[] = [];
   readonly #timers: Timer[] = [];
   readonly #series = new WeakMap<RouteRule, RouteSeries>();
+  readonly #accounts = new WeakMap<RouteRule, OnlyRouteAccount>();
   #accrual: FailureAccrual | undefined;
   #budgetOptions: BudgetOptions = DEFAULT_BUDGET;
   #budget = new RetryBudget();
@@ -122,10 +123,22 @@ export class Destination {
   seriesOf(rule: RouteRule): RouteSeries {
     let series = this.#series.get(rule);
     if (!series) {
-      series = new RouteSeries(this.#options.balancers.routes, this.name, rule);
+      const parent = parentLabels(this.protocol?.parent, this.protocol?.authority ?? this.ip, this.port);
+      series = new RouteSeries(this.#options.balancers.routes, parent, this.name, rule);
       this.#series.set(rule, series);
     }
     return series;
+  }
+
+  /** The account of requests that all go one way; undefined when they do not. */
+  accountOf({ only, onlyRule }: OutboundRoutes): OnlyRouteAccount | undefined {
+    if (!only || !onlyRule) return undefined;
+    let account = this.#accounts.get(onlyRule);
+    if (!account) {
+      account = new OnlyRouteAccount(this.seriesOf(onlyRule), only);
+      this.#accounts.set(onlyRule, account);
+    }
+    return account;
   }
 
   #renewBudget({ http1 }: OutboundProtocol): void {

@@ -1,11 +1,12 @@
 // Requests of one outbound connection: each by its route, and to the endpoint that is best for it now.
-import type { RouteBackend, RouteRule } from "../../rules/outbound-routes.ts";
+import type { OutboundRoutes, RouteBackend, RouteRule } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { RouteMatch } from "../../rules/route-match.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Exchange, ExchangeContext, ExchangeWatch, Service } from "../http/exchange.ts";
 import type { Field } from "../http/message.ts";
 import type { ErrorLog } from "../telemetry/error-log.ts";
+import type { OnlyRouteAccount } from "../telemetry/route-series.ts";
 import type { Families } from "../telemetry/series.ts";
 import type { Destination } from "./destination.ts";
 import { Dispatch } from "./dispatch.ts";
@@ -32,6 +33,9 @@ export class OutboundHttp implements Service {
   readonly #dispatch: Dispatch;
   /** What went straight to a backend, and what took a route. */
   readonly #routed = new Map<Exchange, RouteRequest>();
+  /** The routes by which `#account` was found. */
+  #routes: OutboundRoutes | undefined;
+  #account: OnlyRouteAccount | undefined;
 
   constructor(options: OutboundHttpOptions) {
     this.#options = options;
@@ -56,7 +60,7 @@ export class OutboundHttp implements Service {
   dispatch(exchange: Exchange): void {
     const routes = this.#options.destination.routes(exchange.version);
     if (!routes) exchange.refuse("invalid-policy");
-    else if (routes.only) this.#send(exchange, routes.only);
+    else if (routes.only) this.#send(exchange, routes, routes.only);
     else {
       const match = routes.find(exchange.request);
       if (match) this.#route(exchange, match);
@@ -64,8 +68,15 @@ export class OutboundHttp implements Service {
     }
   }
 
-  #send(exchange: Exchange, { target }: RouteBackend): void {
-    this.#dispatch.send(exchange, this.#options.destination.balancer(target));
+  #send(exchange: Exchange, routes: OutboundRoutes, { target }: RouteBackend): void {
+    const { destination } = this.#options;
+    if (routes !== this.#routes) {
+      this.#routes = routes;
+      this.#account = destination.accountOf(routes);
+    }
+    exchange.account = this.#account;
+    if (exchange.attempts === 0) this.#account?.series.began();
+    this.#dispatch.send(exchange, destination.balancer(target));
   }
 
   #route(exchange: Exchange, match: RouteMatch<RouteRule>): void {
@@ -88,8 +99,9 @@ export class OutboundHttp implements Service {
     this.#routed.get(exchange)?.cancel();
   }
 
-  failed(_exchange: Exchange | undefined, key: PassportKey, detail: string | undefined): void {
+  failed(exchange: Exchange | undefined, key: PassportKey, detail: string | undefined): void {
     const { families, errors, destination } = this.#options;
+    if (exchange?.account && exchange.account === this.#account) this.#account.series.failed(key);
     families.httpError(key);
     errors.write(key, { direction: "outbound", destination: destination.name, detail });
   }

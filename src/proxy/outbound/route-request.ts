@@ -164,7 +164,9 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   }
 
   write(bytes: Buffer): boolean {
-    this.#lastByte = this.#options.clock.monotonic();
+    const { clock, series } = this.#options;
+    this.#lastByte = clock.monotonic();
+    series.requestFrame(bytes.length);
     const attempt = this.#attempt;
     const sending = attempt?.sending ?? false;
     if (this.bodyKept) {
@@ -184,7 +186,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     this.requestEnded = true;
     this.requestTrailers = trailers;
     if (!this.#attempt) return;
-    this.#attempt.requestDone = true;
+    this.#attempt.requestCompleted();
     if (this.#attempt.sending) this.#attempt.end(trailers);
   }
 
@@ -222,14 +224,14 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
 
   measured(): void {}
 
-  release(_upstream: Upstream, outcome: Outcome | undefined): void {
-    this.#options.series.ended(outcome);
+  release(_upstream: Upstream, outcome: Outcome | undefined, _now: number, broken?: PassportKey): void {
+    this.#options.series.ended(outcome, broken);
   }
 
   // ── Tries ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   #try(): void {
-    const { exchange, match, destination, clock } = this.#options;
+    const { exchange, match, destination, clock, series } = this.#options;
     const backend = chooseBackend(
       match.rule.backends,
       ({ target }) => destination.balancer(target).available,
@@ -247,6 +249,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     }
     const edits = mergeEdits(this.#edits, { fields: backend.filters.request });
     const attempt = new Attempt(exchange, this, edits, this.#service, clock);
+    attempt.account = series.backend(backend);
     attempt.requestDone = this.requestEnded;
     this.#attempt = attempt;
     const wait = least(this.#policy?.timeout, this.#timeouts.response, backend.timeout);

@@ -1,28 +1,37 @@
-// Counters of an outbound route (reference/data-planes.md §1.22): requests with all their tries, and the retries.
+// Counters of outbound routes and their backends (reference/data-planes.md §1.22): requests with all their tries, the
+// tries by backend, and, of routes that a ServiceProfile names, the older families beside them.
 import type { CounterSeries, Family, HistogramSeries, Labels, Registry } from "../../metrics/registry.ts";
-import type { RouteRule } from "../../rules/outbound-routes.ts";
-import type { Outcome } from "../http/exchange.ts";
+import type { RouteBackend, RouteRule } from "../../rules/outbound-routes.ts";
+import type { PassportKey } from "../../rules/passport.ts";
+import type { RouteRef } from "../../rules/route-match.ts";
+import type { Account, Outcome } from "../http/exchange.ts";
 import { prefixed } from "./labels.ts";
-
-/** Linkerd's four (0.05, 0.5, 1, 10 s), and finer ones beside them: four buckets cannot yield a p99. */
-const DURATION_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+import { ProfileFamilies, ProfileSeries } from "./profile-series.ts";
+import { DURATION_BUCKETS_S, frameSizes, StatusSeries } from "./stream-series.ts";
 
 interface Families {
   readonly duration: Family<HistogramSeries>;
   readonly statuses: Family<CounterSeries>;
   readonly requests: Family<CounterSeries>;
+  readonly requestFrames: Family<HistogramSeries>;
   readonly retries: Family<CounterSeries>;
   readonly successes: Family<CounterSeries>;
   readonly limitExceeded: Family<CounterSeries>;
   readonly overflow: Family<CounterSeries>;
+  readonly backendDuration: Family<HistogramSeries>;
+  readonly backendStatuses: Family<CounterSeries>;
+  readonly backendRequests: Family<CounterSeries>;
+  readonly backendFrames: Family<HistogramSeries>;
 }
 
 /** The families of both kinds of routes. */
 export class RouteFamilies {
+  readonly profiles: ProfileFamilies;
   readonly #http: Families;
   readonly #grpc: Families;
 
   constructor(registry: Registry) {
+    this.profiles = new ProfileFamilies(registry);
     this.#http = familiesOf(registry, "http");
     this.#grpc = familiesOf(registry, "grpc");
   }
@@ -34,24 +43,44 @@ export class RouteFamilies {
 
 function familiesOf(registry: Registry, kind: "http" | "grpc"): Families {
   const name = (rest: string) => `outbound_${kind}_route_${rest}`;
+  const counter = (rest: string, help: string) => registry.counter(name(rest), help);
   return {
     duration: registry.histogram(
       name("request_duration_seconds"),
       "The time between request initialization and response completion.",
       DURATION_BUCKETS_S,
     ),
-    statuses: registry.counter(name("request_statuses_total"), "Completed request-response streams."),
-    requests: registry.counter(name("requests_total"), "The number of requests of a route."),
-    retries: registry.counter(name("retry_requests_total"), "Retry requests emitted."),
-    successes: registry.counter(name("retry_successes_total"), "Successful responses to retry requests."),
-    limitExceeded: registry.counter(
-      name("retry_limit_exceeded_total"),
-      "Retryable requests not sent due to retry limits.",
+    statuses: counter("request_statuses_total", "Completed request-response streams."),
+    requests: counter("requests_total", "The number of requests of a route."),
+    requestFrames: frameSizes(registry, name("request_frame_size_bytes"), "Request data frame sizes."),
+    retries: counter("retry_requests_total", "Retry requests emitted."),
+    successes: counter("retry_successes_total", "Successful responses to retry requests."),
+    limitExceeded: counter("retry_limit_exceeded_total", "Retryable requests not sent due to retry limits."),
+    overflow: counter("retry_overflow_total", "Retryable requests not sent due to the retry budget."),
+    backendDuration: registry.histogram(
+      name("backend_response_duration_seconds"),
+      "The time between request completion and response completion.",
+      DURATION_BUCKETS_S,
     ),
-    overflow: registry.counter(
-      name("retry_overflow_total"),
-      "Retryable requests not sent due to the retry budget.",
+    backendStatuses: counter("backend_response_statuses_total", "Completed responses."),
+    backendRequests: counter("backend_requests_total", "The total number of requests dispatched."),
+    backendFrames: frameSizes(
+      registry,
+      name("backend_response_frame_size_bytes"),
+      "Response data frame sizes.",
     ),
+  };
+}
+
+/** What routes belong to: what the policy is of, or a name where there is none. */
+export function parentLabels(parent: RouteRef | undefined, name: string, port: number): Labels {
+  return {
+    parent_group: parent?.group ?? "",
+    parent_kind: parent?.kind ?? "default",
+    parent_namespace: parent?.namespace ?? "",
+    parent_name: parent?.name || name,
+    parent_port: parent?.port || port,
+    parent_section_name: parent?.section ?? "",
   };
 }
 
@@ -61,48 +90,66 @@ export class RouteSeries {
   readonly #families: Families;
   readonly #labels: Labels;
   readonly #grpc: boolean;
+  readonly #profile: ProfileSeries | undefined;
   readonly #requests: CounterSeries;
   readonly #duration: HistogramSeries;
-  /** By status; sparse. */
-  readonly #statuses: (CounterSeries | undefined)[] = [];
+  readonly #frames: HistogramSeries;
+  readonly #statuses: StatusSeries;
+  readonly #backends = new Map<RouteBackend, BackendSeries>();
 
-  /** @param parent the service, `name:port` */
-  constructor(families: RouteFamilies, parent: string, rule: RouteRule) {
+  /**
+   * @param parent see `parentLabels`
+   * @param dst the service, `name:port`
+   */
+  constructor(families: RouteFamilies, parent: Labels, dst: string, rule: RouteRule) {
     const { group, kind, namespace, name } = rule.route;
-    this.routeLabels = rule.profile?.labels ?? {
-      route_group: group,
-      route_kind: kind,
-      route_namespace: namespace,
-      route_name: name,
-    };
+    const ref = { route_group: group, route_kind: kind, route_namespace: namespace, route_name: name };
+    const { profile } = rule;
+    this.routeLabels = profile?.labels ?? ref;
+    this.#profile = profile && new ProfileSeries(families.profiles, dst, profile);
     this.#families = families.of(rule);
     this.#grpc = rule.grpc;
-    this.#labels = {
-      parent_name: parent,
-      route_group: group,
-      route_kind: kind,
-      route_namespace: namespace,
-      route_name: name,
-      ...prefixed("rt", rule.profile?.labels ?? {}),
-    };
+    this.#labels = { ...parent, ...ref, ...prefixed("rt", profile?.labels ?? {}) };
     this.#requests = this.#families.requests.labels(this.#labels);
     this.#duration = this.#families.duration.labels(this.#labels);
+    this.#frames = this.#families.requestFrames.labels(this.#labels);
+    this.#statuses = new StatusSeries(this.#families.statuses, this.#labels, this.#grpc);
   }
 
   began(): void {
     this.#requests.inc();
+    this.#profile?.began();
   }
 
-  ended(outcome: Outcome | undefined): void {
-    if (!outcome) return;
-    this.#duration.observe(outcome.latency / 1_000);
-    this.answered(this.#grpc ? (outcome.grpcStatus ?? 2) : outcome.status);
+  /** @param outcome undefined: there was no response */
+  ended(outcome: Outcome | undefined, broken?: PassportKey): void {
+    if (outcome) this.#duration.observe(outcome.latency / 1_000);
+    this.#statuses.ended(outcome, broken);
+    this.#profile?.ended(outcome);
   }
 
+  /** By a filter. */
   answered(status: number): void {
-    const key = this.#grpc ? "grpc_status" : "http_status";
-    this.#statuses[status] ??= this.#families.statuses.labels({ ...this.#labels, [key]: status });
-    this.#statuses[status].inc();
+    this.#statuses.answered(status);
+  }
+
+  /** It was not sent anywhere. */
+  failed(key: PassportKey): void {
+    this.#statuses.failed(key);
+  }
+
+  requestFrame(bytes: number): void {
+    this.#frames.observe(bytes);
+  }
+
+  /** The account of what goes to one of its backends. */
+  backend(backend: RouteBackend): BackendSeries {
+    let series = this.#backends.get(backend);
+    if (!series) {
+      series = new BackendSeries(this.#families, this.#labels, this.#grpc, this.#profile, backend);
+      this.#backends.set(backend, series);
+    }
+    return series;
   }
 
   retrying(): void {
@@ -120,5 +167,82 @@ export class RouteSeries {
 
   overflowed(): void {
     this.#families.overflow.labels(this.#labels).inc();
+  }
+}
+
+/** Tries that go to one backend of a route. */
+class BackendSeries implements Account {
+  readonly #profile: ProfileSeries | undefined;
+  readonly #requests: CounterSeries;
+  readonly #duration: HistogramSeries;
+  readonly #frames: HistogramSeries;
+  readonly #statuses: StatusSeries;
+
+  constructor(
+    families: Families,
+    routeLabels: Labels,
+    grpc: boolean,
+    profile: ProfileSeries | undefined,
+    { ref }: RouteBackend,
+  ) {
+    const labels = {
+      ...routeLabels,
+      backend_group: ref.group,
+      backend_kind: ref.kind,
+      backend_namespace: ref.namespace,
+      backend_name: ref.name,
+      backend_port: ref.port || "",
+      backend_section_name: ref.section,
+    };
+    this.#profile = profile;
+    this.#requests = families.backendRequests.labels(labels);
+    this.#duration = families.backendDuration.labels(labels);
+    this.#frames = families.backendFrames.labels(labels);
+    this.#statuses = new StatusSeries(families.backendStatuses, labels, grpc);
+  }
+
+  began(): void {
+    this.#requests.inc();
+    this.#profile?.tryBegan();
+  }
+
+  ended(outcome: Outcome | undefined, broken: PassportKey | undefined): void {
+    if (outcome) this.#duration.observe((outcome.responseLatency ?? outcome.latency) / 1_000);
+    this.#statuses.ended(outcome, broken);
+    this.#profile?.tryEnded(outcome);
+  }
+
+  requestFrame(): void {}
+
+  responseFrame(bytes: number): void {
+    this.#frames.observe(bytes);
+  }
+}
+
+/** Requests that all take one rule, which asks for nothing: the exchange itself is the only try. */
+export class OnlyRouteAccount implements Account {
+  readonly series: RouteSeries;
+  readonly #backend: BackendSeries;
+
+  constructor(series: RouteSeries, backend: RouteBackend) {
+    this.series = series;
+    this.#backend = series.backend(backend);
+  }
+
+  began(): void {
+    this.#backend.began();
+  }
+
+  ended(outcome: Outcome | undefined, broken: PassportKey | undefined): void {
+    this.#backend.ended(outcome, broken);
+    if (outcome) this.series.ended(outcome, broken);
+  }
+
+  requestFrame(bytes: number): void {
+    this.series.requestFrame(bytes);
+  }
+
+  responseFrame(bytes: number): void {
+    this.#backend.responseFrame(bytes);
   }
 }
