@@ -34,7 +34,7 @@ test("the proxy holds none of the command line's packages and stays small", () =
       !/node_modules\/node-forge\/lib\/(asn1|forge|oids|util|baseN|pem)\.js/.test(input),
   );
   assert.equal(foreign, []);
-  assert.ok(proxy.bytes < 400_000, `dist/entry/proxy.js has ${proxy.bytes} bytes`);
+  assert.ok(proxy.bytes < 480_000, `dist/entry/proxy.js has ${proxy.bytes} bytes`);
 });
 
 for (const file of Object.keys(outputs).filter((name) => name.startsWith("dist/commands/"))) {

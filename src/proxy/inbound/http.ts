@@ -9,6 +9,7 @@ import type { Clock } from "../../util/clock.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import { localResponse } from "../http/answer.ts";
 import type {
+  Account,
   Exchange,
   ExchangeContext,
   ExchangeWatch,
@@ -41,11 +42,13 @@ export interface InboundHttpOptions {
 /** Requests that one decision admitted. */
 class InboundRoute implements Route {
   readonly series: HttpSeries;
+  readonly account: Account | undefined;
   readonly #app: Endpoint;
 
-  constructor(app: Endpoint, series: HttpSeries) {
+  constructor(app: Endpoint, series: HttpSeries, account: Account | undefined) {
     this.#app = app;
     this.series = series;
+    this.account = account;
   }
 
   began(): void {
@@ -119,11 +122,11 @@ export class InboundHttp implements Service {
   }
 
   #dispatchByRoute(exchange: Exchange, state: PolicyState, routes: ServerRoutes): void {
-    const { client, families, port, clock } = this.#options;
+    const { client, families, clock } = this.#options;
     const { request } = exchange;
     const match = routes.find(request);
     if (!match) {
-      families.routeNotFound(port.port);
+      families.routeNotFound(this.#serverLabels(state));
       exchange.refuse("no-route");
       return;
     }
@@ -136,23 +139,32 @@ export class InboundHttp implements Service {
     }
     const filtered = applyFilters(filters, request, match.prefix, clock.random);
     if (filtered.kind !== "go") exchange.respond(localResponse(filtered));
-    else this.#admit(exchange, state, this.#routeOf(verdict, route), { fields: filters.request });
+    else this.#admit(exchange, state, this.#routeOf(state, verdict, route), { fields: filters.request });
   }
 
   #admit(exchange: Exchange, state: PolicyState, route: InboundRoute, edits: RequestEdits): void {
-    const { client, clock, families, maxInFlight, port } = this.#options;
+    const { client, clock, families, maxInFlight } = this.#options;
     const first = exchange.attempts === 0;
     const over = first ? state.limiter?.check(client.identity, clock.monotonic()) : undefined;
     if (over !== undefined) {
-      families.rateLimited(port.port, over);
+      families.rateLimited(over, this.#serverLabels(state));
       exchange.refuse("rate-limited", `the ${over} limit is reached`);
     } else if (maxInFlight()) exchange.refuse("load-shed");
-    else this.#app.serve(exchange, route, edits);
+    else {
+      exchange.account = route.account;
+      this.#app.serve(exchange, route, edits);
+    }
   }
 
-  #routeOf(verdict: Verdict, route: RouteRef): InboundRoute {
+  #routeOf(state: PolicyState, verdict: Verdict, route: RouteRef): InboundRoute {
     const { port, ip, clientLabels } = this.#options;
-    return new InboundRoute(this.#app, port.httpSeries(ip, clientLabels, verdict, route));
+    const series = port.httpSeries(ip, clientLabels, verdict, route);
+    return new InboundRoute(this.#app, series, port.account(state, route));
+  }
+
+  #serverLabels(state: PolicyState): Labels {
+    const { port, ip, clientLabels } = this.#options;
+    return { ...targetLabels(ip, port.port), ...clientLabels, ...state.serverLabels };
   }
 
   /** Counts a decision on a request whose route was looked for. */
@@ -164,7 +176,8 @@ export class InboundHttp implements Service {
     const { port, ip, client, clientLabels } = this.#options;
     this.#state = state;
     this.#verdict = state?.authorization.check(client) ?? { allowed: false, labels: {} };
-    this.#route = new InboundRoute(this.#app, port.httpSeries(ip, clientLabels, this.#verdict));
+    const series = port.httpSeries(ip, clientLabels, this.#verdict);
+    this.#route = new InboundRoute(this.#app, series, state && port.account(state));
     this.#counter = this.#authzCounter(state, this.#verdict, undefined);
   }
 

@@ -30,6 +30,7 @@ import type {
   SetUserTimeout,
 } from "../ports.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
+import { InboundRouteFamilies } from "../telemetry/inbound-series.ts";
 import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
@@ -84,6 +85,7 @@ class Inbound implements InboundPath {
   readonly #options: InboundOptions;
   readonly #acceptor: Acceptor;
   readonly #families: Families;
+  readonly #routes: InboundRouteFamilies;
   readonly #errors: ErrorLog;
   readonly #shared: Shared;
   readonly #ports = new Map<number, PortPolicy>();
@@ -92,6 +94,7 @@ class Inbound implements InboundPath {
     const { config, clock, identity, registry, log } = options;
     this.#options = options;
     this.#families = new Families(registry, "inbound");
+    this.#routes = new InboundRouteFamilies(registry);
     this.#errors = new ErrorLog(log, clock);
     this.#shared = {
       clock,
@@ -160,6 +163,7 @@ class Inbound implements InboundPath {
         {
           discovery,
           families: this.#families,
+          routes: this.#routes,
           shared: this.#shared,
           clock,
           detectTimeout: config.detectTimeout,

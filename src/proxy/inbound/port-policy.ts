@@ -16,6 +16,11 @@ import { compileServerRoutes, type ServerRoutes } from "../../rules/server-route
 import type { Clock, Timer } from "../../util/clock.ts";
 import { Endpoint, type Shared } from "../balance/endpoint.ts";
 import type { Discovery, Server, Watch } from "../ports.ts";
+import {
+  type InboundRouteFamilies,
+  InboundRouteSeries,
+  type ServerFacts,
+} from "../telemetry/inbound-series.ts";
 import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
 import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
 
@@ -28,6 +33,7 @@ export interface PolicyState {
   readonly routes: ServerRoutes | undefined;
   readonly limiter: RateLimiter | undefined;
   readonly serverLabels: Labels;
+  readonly server: ServerFacts;
 }
 
 /** A connection that must end when the policy no longer admits it. */
@@ -39,6 +45,7 @@ export interface Guarded {
 export interface PortContext {
   readonly discovery: Discovery;
   readonly families: Families;
+  readonly routes: InboundRouteFamilies;
   readonly shared: Shared;
   readonly clock: Clock;
   readonly detectTimeout: number;
@@ -58,6 +65,7 @@ export class PortPolicy {
   readonly #apps = new Map<string, Endpoint>();
   readonly #guarded = new Set<Guarded>();
   readonly #series = new Map<string, HttpSeries>();
+  readonly #accounts = new Map<string, InboundRouteSeries>();
   readonly #onIdle: () => void;
   #limits = "null";
   #limiter: RateLimiter | undefined;
@@ -86,8 +94,10 @@ export class PortPolicy {
       routes,
       limiter: routes && this.#limiterOf(routes),
       serverLabels: { ...prefixed("srv", server.labels), srv_port: this.port },
+      server: { labels: server.labels, port: this.port, grpc: server.protocol?.grpc !== undefined },
     };
     this.#series.clear();
+    this.#accounts.clear();
     for (const guarded of [...this.#guarded]) {
       if (!this.state.authorization.check(guarded.client).allowed) guarded.destroy();
     }
@@ -157,6 +167,17 @@ export class PortPolicy {
       this.#apps.set(key, app);
     }
     return app;
+  }
+
+  /** The counters of a route of the policy as it stands. */
+  account(state: PolicyState, route: RouteRef = DEFAULT_ROUTE): InboundRouteSeries {
+    const key = `${route.kind} ${route.namespace} ${route.name}`;
+    let account = this.#accounts.get(key);
+    if (!account) {
+      account = new InboundRouteSeries(this.#context.routes, state.server, route);
+      this.#accounts.set(key, account);
+    }
+    return account;
   }
 
   /** The counters of requests to `ip` from clients with these labels. */

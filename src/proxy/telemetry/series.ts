@@ -189,13 +189,13 @@ export class Families {
   }
 
   /** Requests that none of the server's routes takes. */
-  routeNotFound(port: number): void {
-    this.#routeNotFound.labels({ target_port: port }).inc();
+  routeNotFound(labels: Labels): void {
+    this.#routeNotFound.labels(labels).inc();
   }
 
   /** @param scope whose limit it was */
-  rateLimited(port: number, scope: string): void {
-    this.#rateLimited.labels({ target_port: port, scope }).inc();
+  rateLimited(scope: string, labels: Labels): void {
+    this.#rateLimited.labels({ ...labels, scope }).inc();
   }
 
   /** Errors are rare enough to be looked up each time. */

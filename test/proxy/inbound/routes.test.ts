@@ -85,7 +85,12 @@ test("requests of no route are answered 404, and those of one carry its name and
       assert.match(app.connections[0]!.received, /x-route: a/);
       const metrics = proxy.registry.expose();
       assert.match(metrics, /response_total\{[^}]*route_name="r0"[^}]*classification="success"\} 1/);
-      assert.match(metrics, /inbound_http_route_not_found_total\{[^}]*\} 1/);
+      assert.match(metrics, /inbound_http_route_not_found_total\{[^}]*srv_name="all"[^}]*\} 1/);
+      for (const family of ["request", "response"])
+        assert.match(
+          metrics,
+          new RegExp(`inbound_http_${family}_duration_seconds_count\\{[^}]*route_name="r0"[^}]*\\} 1`),
+        );
     },
   ));
 
