@@ -11,6 +11,7 @@ import type { AddressInfo } from "node:net";
 import { decode, encode, type Message, type Method, type Partially, WireError } from "../api/codec.ts";
 import { Deframer, frame, GrpcFrameError } from "../api/grpc-frame.ts";
 import { GrpcError, STATUS } from "../api/grpc-status.ts";
+import { grpcTimeoutMs } from "../api/grpc-timeout.ts";
 import type { Logger } from "../log/logger.ts";
 import type { Registry } from "../metrics/registry.ts";
 import { errorMessage } from "../util/error.ts";
@@ -220,7 +221,7 @@ export class GrpcServer {
       () => refuse(stream, STATUS.DEADLINE_EXCEEDED, "the request did not arrive"),
       REQUEST_TIMEOUT,
     );
-    const deadline = timeoutOf(headers["grpc-timeout"]);
+    const deadline = grpcTimeoutMs(headers["grpc-timeout"]?.toString());
     const expiry =
       deadline === undefined
         ? undefined
@@ -258,13 +259,6 @@ export class GrpcServer {
 const EXPIRED = Symbol("expired");
 /** Longer timers fire at once in Node, ms. */
 const MAX_TIMER = 2 ** 31 - 1;
-const TIMEOUT_UNITS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
-
-/** ms of a grpc-timeout header such as `500m`; undefined when there is none or it cannot be read. */
-function timeoutOf(header: unknown): number | undefined {
-  const match = /^(\d{1,8})([HMSmun])$/.exec(String(header ?? ""));
-  return match ? Number(match[1]) * TIMEOUT_UNITS[match[2]!]! : undefined;
-}
 
 /** grpc-message: percent-encoded, and short. The detour over bytes mends a character that the cut halved. */
 const messageHeader = (message: string): string =>

@@ -7,7 +7,8 @@ import type { Backend, GrpcRoute, HttpRoute } from "../api/outbound.ts";
 import { durationMs } from "../api/time.ts";
 import type { Distribution, Weighted } from "./distribution.ts";
 import { compileFilters, type FilterMessage, type FilterSet, NO_FILTERS } from "./filters.ts";
-import { compileRegex, RegexError } from "./regex.ts";
+import { PolicyError } from "./policy-error.ts";
+import { compileRegex } from "./regex.ts";
 import {
   type BudgetOptions,
   DEFAULT_BUDGET,
@@ -88,7 +89,7 @@ export interface OutboundRoutes {
 
 const NO_TIMEOUTS: RouteTimeouts = { request: undefined, response: undefined, idle: undefined };
 
-/** The routes of a policy. @throws RegexError for an expression that cannot be had */
+/** The routes of a policy. @throws PolicyError for an expression that cannot be had, or a filter that cannot be applied */
 export function policyRoutes(
   http: readonly MessageOf<typeof HttpRoute>[] | undefined,
   grpc: readonly MessageOf<typeof GrpcRoute>[] | undefined,
@@ -242,7 +243,7 @@ export const hasProfileRoutes = (profile: Profile | null): profile is Profile =>
 /**
  * The routes of a ServiceProfile: the first whose condition holds takes the request.
  * @param fallback where its traffic goes without overrides
- * @throws RegexError
+ * @throws PolicyError
  */
 export function profileRoutes(profile: Profile, fallback: Target): OutboundRoutes {
   const backends = profileBackends(profile, fallback);
@@ -355,7 +356,7 @@ function compileCondition(
   match: MessageOf<typeof RequestMatch> | undefined,
   depth = 0,
 ): (facts: RequestFacts) => boolean {
-  if (depth > MAX_DEPTH) throw new RegexError("a condition nests too deep");
+  if (depth > MAX_DEPTH) throw new PolicyError("a condition nests too deep");
   const { all, any, not, path, method } = match ?? {};
   if (all) {
     const parts = all.matches.map((part) => compileCondition(part, depth + 1));
@@ -394,7 +395,7 @@ function compileStatus(
   match: MessageOf<typeof ResponseMatch> | undefined,
   depth = 0,
 ): (status: number) => boolean {
-  if (depth > MAX_DEPTH) throw new RegexError("a condition nests too deep");
+  if (depth > MAX_DEPTH) throw new PolicyError("a condition nests too deep");
   const { all, any, not, status } = match ?? {};
   if (all) {
     const parts = all.matches.map((part) => compileStatus(part, depth + 1));

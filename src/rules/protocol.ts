@@ -16,7 +16,7 @@ import {
   type Target,
   targetOf,
 } from "./outbound-routes.ts";
-import { RegexError } from "./regex.ts";
+import { PolicyError } from "./policy-error.ts";
 import { type RouteRef, refOf } from "./route-match.ts";
 import type { Trace } from "./trace.ts";
 
@@ -157,7 +157,7 @@ function compileRoutes(
     }
     return http || grpc ? policyRoutes(http, grpc) : plainRoutes(fallback);
   } catch (error) {
-    if (!(error instanceof RegexError)) throw error;
+    if (!(error instanceof PolicyError)) throw error;
     trace?.add("routes", false, error.message);
     return undefined;
   }

@@ -6,13 +6,14 @@
 // The language is that of Rust's `regex`, as the control plane's checks it, without what no automaton over bytes
 // does: word boundaries, look-around, back references and Unicode classes are refused with a reason. An expression
 // must match the whole text.
+import { PolicyError } from "./policy-error.ts";
 
 /** Most characters of a pattern, states of its automaton, and states of the DFA that are kept. */
 const MAX_PATTERN = 1_024;
 const MAX_STATES = 4_000;
 const MAX_CACHED = 256;
 
-export class RegexError extends Error {
+export class RegexError extends PolicyError {
   constructor(message: string) {
     super(message);
     this.name = "RegexError";

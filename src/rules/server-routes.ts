@@ -52,7 +52,7 @@ const ANY: ServerRule = {
 /**
  * The routes of a server.
  * @param requiresIdentity as of `compileAuthorization`
- * @throws RegexError for an expression that cannot be had
+ * @throws PolicyError for an expression that cannot be had, or a filter that cannot be applied
  */
 export function compileServerRoutes(
   server: MessageOf<typeof Server>,

@@ -8,9 +8,9 @@ import {
   compileAuthorization,
   type Verdict,
 } from "../../rules/authorization.ts";
+import { PolicyError } from "../../rules/policy-error.ts";
 import { type InboundProtocol, inboundProtocol } from "../../rules/protocol.ts";
 import { RateLimiter } from "../../rules/rate-limit.ts";
-import { RegexError } from "../../rules/regex.ts";
 import type { RouteRef } from "../../rules/route-match.ts";
 import { compileServerRoutes, type ServerRoutes } from "../../rules/server-routes.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
@@ -221,7 +221,7 @@ function routesOf(server: Server, requiresIdentity: boolean): ServerRoutes | und
   try {
     return compileServerRoutes(server, requiresIdentity);
   } catch (error) {
-    if (error instanceof RegexError) return undefined;
+    if (error instanceof PolicyError) return undefined;
     throw error;
   }
 }
