@@ -7,9 +7,9 @@
 import * as http2 from "node:http2";
 import { Duplex } from "node:stream";
 import { parseArgs } from "node:util";
-import { Http2Connection } from "../src/proxy/http2/connection.ts";
-import type { Header } from "../src/proxy/http2/hpack.ts";
-import type { Http2Failure, Http2Stream, StreamHandler } from "../src/proxy/http2/stream.ts";
+import { Http2Connection } from "../src/http2/connection.ts";
+import type { Header } from "../src/http2/hpack.ts";
+import type { Http2Failure, Http2Stream, StreamHandler } from "../src/http2/stream.ts";
 
 const { values: flags } = parseArgs({
   options: {

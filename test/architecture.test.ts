@@ -12,7 +12,7 @@ const source = join(packageRoot(), "src");
 /** The layers, lowest first; rooms of one layer do not import each other. */
 const LAYERS = [
   ["util", "log", "metrics"],
-  ["api"],
+  ["api", "http2"],
   ["rules", "pki"],
   ["kube"],
   ["inject", "manifests"],
@@ -33,7 +33,7 @@ const NEIGHBOURS: Record<string, string[]> = {
   tui: ["cli"],
   cli: ["tui"],
 };
-const PROXY_MAY_USE = ["util", "log", "metrics", "api", "rules", "pki"];
+const PROXY_MAY_USE = ["util", "log", "metrics", "api", "http2", "rules", "pki"];
 /** The demo application knows nothing of the mesh. */
 const DEMO_MAY_USE = ["util"];
 

@@ -6,9 +6,9 @@
 // Writes one line of JSON: GrpcStreamResult.
 import { connect, type Socket } from "node:net";
 import { frame } from "../../src/api/grpc-frame.ts";
-import { Http2Connection } from "../../src/proxy/http2/connection.ts";
-import type { Header } from "../../src/proxy/http2/hpack.ts";
-import type { Http2Failure, Http2Stream, StreamHandler } from "../../src/proxy/http2/stream.ts";
+import { Http2Connection } from "../../src/http2/connection.ts";
+import type { Header } from "../../src/http2/hpack.ts";
+import type { Http2Failure, Http2Stream, StreamHandler } from "../../src/http2/stream.ts";
 import { type Counts, Histogram } from "../histogram.ts";
 
 export interface GrpcStreamSettings {

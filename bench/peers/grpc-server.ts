@@ -3,9 +3,9 @@
 //
 //   GRPC_SERVER='{"port":8080}' node grpc-server.mjs
 import { createServer, type Socket } from "node:net";
-import { Http2Connection } from "../../src/proxy/http2/connection.ts";
-import type { Header } from "../../src/proxy/http2/hpack.ts";
-import type { Http2Stream, StreamHandler } from "../../src/proxy/http2/stream.ts";
+import { Http2Connection } from "../../src/http2/connection.ts";
+import type { Header } from "../../src/http2/hpack.ts";
+import type { Http2Stream, StreamHandler } from "../../src/http2/stream.ts";
 
 const { port } = JSON.parse(process.env["GRPC_SERVER"] ?? "{}") as { port: number };
 

@@ -5,8 +5,8 @@
 //
 // Writes a line of JSON each second, and one at the end: LoadReport.
 import { connect, type Socket } from "node:net";
+import type { Header } from "../../src/http2/hpack.ts";
 import { Http2Client } from "../../src/proxy/http2/client.ts";
-import type { Header } from "../../src/proxy/http2/hpack.ts";
 import { systemClock } from "../../src/util/clock.ts";
 import type { Failure, FailureKind } from "./verdict.ts";
 

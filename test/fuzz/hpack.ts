@@ -1,7 +1,7 @@
 // Header blocks, one after the other on one connection: each is refused, or read as a list that we can write again.
 // The input is a sequence of blocks, each behind a byte with its length.
 import * as assert from "node:assert/strict";
-import { KIND, readRequest, readResponse, readTrailers } from "../../src/proxy/http2/fields.ts";
+import { KIND, readRequest, readResponse, readTrailers } from "../../src/http2/fields.ts";
 import {
   HeaderListTooLarge,
   HPACK_LIMITS,
@@ -9,7 +9,7 @@ import {
   HpackEncoder,
   HpackError,
   listSize,
-} from "../../src/proxy/http2/hpack.ts";
+} from "../../src/http2/hpack.ts";
 
 export function fuzz(bytes: Buffer): string {
   const decoder = new HpackDecoder();

@@ -2,10 +2,10 @@
 // nothing but frames, and takes the bytes for the same whether they come at once or in pieces.
 // The first byte says which side we are and the second how the bytes are cut; frames follow, behind a proper beginning.
 import * as assert from "node:assert/strict";
-import { Http2Connection } from "../../src/proxy/http2/connection.ts";
-import { CLIENT_PREFACE, ERROR } from "../../src/proxy/http2/frame.ts";
-import type { Header } from "../../src/proxy/http2/hpack.ts";
-import { Http2Failure, type Http2Stream, type StreamHandler } from "../../src/proxy/http2/stream.ts";
+import { Http2Connection } from "../../src/http2/connection.ts";
+import { CLIENT_PREFACE, ERROR } from "../../src/http2/frame.ts";
+import type { Header } from "../../src/http2/hpack.ts";
+import { Http2Failure, type Http2Stream, type StreamHandler } from "../../src/http2/stream.ts";
 import { Frames, settingsFrame } from "../support/http2-frames.ts";
 
 const BODY = Buffer.alloc(20_000, 0x61);

@@ -1,6 +1,6 @@
 // Huffman codes: a text has one, and only that is taken for it.
 import * as assert from "node:assert/strict";
-import { huffmanBound, huffmanDecode, huffmanEncode, huffmanSize } from "../../src/proxy/http2/huffman.ts";
+import { huffmanBound, huffmanDecode, huffmanEncode, huffmanSize } from "../../src/http2/huffman.ts";
 
 export function fuzz(bytes: Buffer): string {
   const text = bytes.toString("latin1");

@@ -1,6 +1,6 @@
 // HTTP/2 frames for tests that speak to the machine in bytes: writing them, and reading ours.
-import { FrameReader, HEAD, TYPE, writeHead, writeUInt32 } from "../../src/proxy/http2/frame.ts";
-import { writeSettings } from "../../src/proxy/http2/settings.ts";
+import { FrameReader, HEAD, TYPE, writeHead, writeUInt32 } from "../../src/http2/frame.ts";
+import { writeSettings } from "../../src/http2/settings.ts";
 
 /** One frame. */
 export function frameOf(type: number, flags: number, stream: number, payload: Uint8Array = NOTHING): Buffer {

@@ -5,10 +5,10 @@ import {
   type ConnectionHandler,
   type ConnectionOptions,
   Http2Connection,
-} from "../../src/proxy/http2/connection.ts";
-import { CLIENT_PREFACE, FLAG, TYPE } from "../../src/proxy/http2/frame.ts";
-import { type Header, HPACK_LIMITS, HpackDecoder, HpackEncoder } from "../../src/proxy/http2/hpack.ts";
-import type { Http2Failure, Http2Stream, StreamHandler } from "../../src/proxy/http2/stream.ts";
+} from "../../src/http2/connection.ts";
+import { CLIENT_PREFACE, FLAG, TYPE } from "../../src/http2/frame.ts";
+import { type Header, HPACK_LIMITS, HpackDecoder, HpackEncoder } from "../../src/http2/hpack.ts";
+import type { Http2Failure, Http2Stream, StreamHandler } from "../../src/http2/stream.ts";
 import { type Frame, Frames, frameOf, headerFrames, settingsFrame } from "./http2-frames.ts";
 
 export const options = (

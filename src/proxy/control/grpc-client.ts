@@ -4,6 +4,9 @@ import type { Duplex } from "node:stream";
 import { decode, encode, type Method, type Partially } from "../../api/codec.ts";
 import { Deframer, frame } from "../../api/grpc-frame.ts";
 import { GrpcError, STATUS } from "../../api/grpc-status.ts";
+import { ERROR } from "../../http2/frame.ts";
+import type { Header } from "../../http2/hpack.ts";
+import type { Http2Failure } from "../../http2/stream.ts";
 import type { Logger } from "../../log/logger.ts";
 import type {
   CounterSeries,
@@ -17,9 +20,6 @@ import { Backoff } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
 import { Http2Client } from "../http2/client.ts";
-import { ERROR } from "../http2/frame.ts";
-import type { Header } from "../http2/hpack.ts";
-import type { Http2Failure } from "../http2/stream.ts";
 
 export interface CallHandler<R> {
   onMessage(message: R): void;

@@ -4,6 +4,10 @@
 //   CONNECTING → OPEN → LEAVING (GOAWAY either way; the streams it has end first) → CLOSED
 //        └─────────┴──────────────────────────────────────────────────────────────────↑
 import type { Socket } from "node:net";
+import type { Http2Connection } from "../../http2/connection.ts";
+import type { Header } from "../../http2/hpack.ts";
+import type { KeepAliveOptions } from "../../http2/keep-alive.ts";
+import type { Http2Stream } from "../../http2/stream.ts";
 import type { Timer } from "../../util/clock.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import {
@@ -14,10 +18,6 @@ import {
   dial,
 } from "../transport/dial.ts";
 import { ClientSession, type ClientSessionOwner } from "./client-session.ts";
-import type { Http2Connection } from "./connection.ts";
-import type { Header } from "./hpack.ts";
-import type { KeepAliveOptions } from "./keep-alive.ts";
-import type { Http2Stream } from "./stream.ts";
 import type { Http2Upstream } from "./upstream.ts";
 
 /** How connections to one endpoint speak HTTP/2. */

@@ -1,12 +1,12 @@
 // The client's end of HTTP/2 on a socket that is connected: the machine, its output written once a turn, and PINGs.
 // Whoever owns the socket passes on what it hears.
 import type { Duplex } from "node:stream";
+import { Http2Connection } from "../../http2/connection.ts";
+import { ERROR } from "../../http2/frame.ts";
+import { KeepAlive, type KeepAliveOptions } from "../../http2/keep-alive.ts";
+import { Http2Failure } from "../../http2/stream.ts";
+import { TurnWriter } from "../../http2/turn-writer.ts";
 import type { Clock } from "../../util/clock.ts";
-import { Http2Connection } from "./connection.ts";
-import { ERROR } from "./frame.ts";
-import { KeepAlive, type KeepAliveOptions } from "./keep-alive.ts";
-import { Http2Failure } from "./stream.ts";
-import { TurnWriter } from "./turn-writer.ts";
 
 export interface ClientSessionOptions {
   readonly clock: Clock;

@@ -1,11 +1,11 @@
 // Requests over one HTTP/2 connection on a socket: whole bodies out, responses in as they come, kept alive by PING.
 import type { Duplex } from "node:stream";
+import type { Http2Connection } from "../../http2/connection.ts";
+import { ERROR } from "../../http2/frame.ts";
+import type { Header } from "../../http2/hpack.ts";
+import { Http2Failure, type Http2Stream, type StreamHandler } from "../../http2/stream.ts";
 import type { Clock } from "../../util/clock.ts";
 import { ClientSession } from "./client-session.ts";
-import type { Http2Connection } from "./connection.ts";
-import { ERROR } from "./frame.ts";
-import type { Header } from "./hpack.ts";
-import { Http2Failure, type Http2Stream, type StreamHandler } from "./stream.ts";
 
 /** What becomes of a request. `onClose` comes exactly once, last. */
 export interface ResponseHandler {

@@ -1,6 +1,9 @@
 // The accepting side of one HTTP/2 stream: a request that looks for its upstream, and the response on its way back.
 //
 //   HEADERS → dispatch → (held until connected) → upstream ⇄ stream → both ends said, or a reset
+
+import { ERROR } from "../../http2/frame.ts";
+import type { Http2Failure, Http2Stream, StreamHandler } from "../../http2/stream.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import { PASSPORTS } from "../../rules/passport.ts";
 import { REPLAY_LIMIT } from "../../rules/retry.ts";
@@ -8,11 +11,9 @@ import { AcceptedExchange } from "../http/accepted-exchange.ts";
 import { errorFields, errorText } from "../http/answer.ts";
 import type { LocalResponse, Upstream } from "../http/exchange.ts";
 import type { Field, ResponseHead } from "../http/message.ts";
-import { ERROR } from "./frame.ts";
 import { ORIG_PROTO } from "./message.ts";
 import { Http2Request } from "./request.ts";
 import type { Http2ServerConnection } from "./server-connection.ts";
-import type { Http2Failure, Http2Stream, StreamHandler } from "./stream.ts";
 
 /** What may stand in a target that is written into an HTTP/1 request line. */
 const TARGET = /^[\x21-\x7e\x80-\xff]*$/;

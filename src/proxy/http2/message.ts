@@ -1,6 +1,9 @@
 // Heads of HTTP/2 as the rest of the proxy sees them: views over decoded header lists. And the other way: any
 // request, with a route's edits, as a header list; HTTP/1 between two proxies among them (reference/data-planes.md
 // §1.6).
+
+import { CONNECTION_SPECIFIC } from "../../http2/fields.ts";
+import type { Header } from "../../http2/hpack.ts";
 import {
   editFields,
   type Field,
@@ -8,8 +11,6 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http/message.ts";
-import { CONNECTION_SPECIFIC } from "./fields.ts";
-import type { Header } from "./hpack.ts";
 
 /** Says that a message is HTTP/1 underneath: its version and, if so, that its target was a whole URI. */
 export const ORIG_PROTO = "l5d-orig-proto";

@@ -1,5 +1,10 @@
 // The accepting side of HTTP/2 on a socket: one client connection, and an exchange for each of its streams.
 import type { Socket } from "node:net";
+import { Http2Connection } from "../../http2/connection.ts";
+import { ERROR } from "../../http2/frame.ts";
+import { KeepAlive, type KeepAliveOptions } from "../../http2/keep-alive.ts";
+import { Http2Failure, type Http2Stream } from "../../http2/stream.ts";
+import { TurnWriter } from "../../http2/turn-writer.ts";
 import { PASSPORTS } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
@@ -9,12 +14,7 @@ import type { Service } from "../http/exchange.ts";
 import { STALL_TIMEOUT } from "../http/limits.ts";
 import type { Field, RequestEdits } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
-import { Http2Connection } from "./connection.ts";
 import { Http2Exchange } from "./exchange.ts";
-import { ERROR } from "./frame.ts";
-import { KeepAlive, type KeepAliveOptions } from "./keep-alive.ts";
-import { Http2Failure, type Http2Stream } from "./stream.ts";
-import { TurnWriter } from "./turn-writer.ts";
 
 export interface Http2ServerConnectionOptions {
   readonly clock: Clock;

@@ -2,15 +2,16 @@
 // connection has room for it, it waits at its pool.
 //
 //   WAITING → READY → OPEN → DONE
+
+import { ERROR } from "../../http2/frame.ts";
+import type { Header } from "../../http2/hpack.ts";
+import type { Http2Failure, Http2Stream, StreamHandler } from "../../http2/stream.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Upstream, UpstreamHandler } from "../http/exchange.ts";
 import type { Field, RequestEdits, RequestHead } from "../http/message.ts";
 import type { DialError } from "../transport/dial.ts";
 import type { Http2ClientConnection } from "./client-connection.ts";
-import { ERROR } from "./frame.ts";
-import type { Header } from "./hpack.ts";
 import { Http2Response, requestHeaders } from "./message.ts";
-import type { Http2Failure, Http2Stream, StreamHandler } from "./stream.ts";
 
 const WAITING = 0;
 const READY = 1;

@@ -5,6 +5,8 @@
 //                    └ a try that failed in a way that the policy names ⇒ back-off ⇒ the next try
 //
 // The body is kept, up to a limit, until a response goes to the client: what is kept can be sent again.
+
+import { ERROR } from "../../http2/frame.ts";
 import { chooseBackend } from "../../rules/distribution.ts";
 import { applyFilters } from "../../rules/filters.ts";
 import type { RouteBackend, RouteRule, RouteTimeouts } from "../../rules/outbound-routes.ts";
@@ -43,7 +45,6 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http/message.ts";
-import { ERROR } from "../http2/frame.ts";
 import type { RouteSeries } from "../telemetry/route-series.ts";
 import { Attempt, type AttemptOwner, grpcStatusOf } from "./attempt.ts";
 import type { Destination } from "./destination.ts";

@@ -9,6 +9,7 @@ import type { MessageOf, Partially } from "../../api/codec.ts";
 import { type Headers, REGISTERED_METHODS, REGISTERED_SCHEMES } from "../../api/http-types.ts";
 import { type TapEvent, TapEventProxyDirection } from "../../api/tap.ts";
 import { durationOf } from "../../api/time.ts";
+import { ERROR } from "../../http2/frame.ts";
 import { PASSPORTS } from "../../rules/passport.ts";
 import type { Clock } from "../../util/clock.ts";
 import type {
@@ -20,7 +21,6 @@ import type {
   Place,
 } from "../http/exchange.ts";
 import type { Field, RequestHead, ResponseHead } from "../http/message.ts";
-import { ERROR } from "../http2/frame.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { pathOf, type TapFacts } from "./match.ts";
 import type { TapStreamId, TapSubscription } from "./subscription.ts";

@@ -3,11 +3,11 @@ import * as http2 from "node:http2";
 import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Http2Connection } from "../../../src/http2/connection.ts";
+import { ERROR } from "../../../src/http2/frame.ts";
+import type { Header } from "../../../src/http2/hpack.ts";
+import { Http2Failure, type Http2Stream, type StreamHandler } from "../../../src/http2/stream.ts";
 import { Http2Client } from "../../../src/proxy/http2/client.ts";
-import { Http2Connection } from "../../../src/proxy/http2/connection.ts";
-import { ERROR } from "../../../src/proxy/http2/frame.ts";
-import type { Header } from "../../../src/proxy/http2/hpack.ts";
-import { Http2Failure, type Http2Stream, type StreamHandler } from "../../../src/proxy/http2/stream.ts";
 import { withWaits } from "../../support/clock.ts";
 import { until } from "../../support/until.ts";
 

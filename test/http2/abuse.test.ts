@@ -2,11 +2,11 @@
 // than it costs the peer. And those that only look like it are served.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { CLIENT_PREFACE, ERROR, FLAG, TYPE } from "../../../src/proxy/http2/frame.ts";
-import type { Header } from "../../../src/proxy/http2/hpack.ts";
-import { SETTING } from "../../../src/proxy/http2/settings.ts";
-import { frameOf, headerFrames, number32, settingsFrame } from "../../support/http2-frames.ts";
-import { data, GET, options, POST, Raw, type Seen, Side } from "../../support/http2-machine.ts";
+import { CLIENT_PREFACE, ERROR, FLAG, TYPE } from "../../src/http2/frame.ts";
+import type { Header } from "../../src/http2/hpack.ts";
+import { SETTING } from "../../src/http2/settings.ts";
+import { frameOf, headerFrames, number32, settingsFrame } from "../support/http2-frames.ts";
+import { data, GET, options, POST, Raw, type Seen, Side } from "../support/http2-machine.ts";
 
 const test = suite("http2 abuse");
 

@@ -3,11 +3,11 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { CLIENT_PREFACE, ERROR } from "../../../src/proxy/http2/frame.ts";
-import { type Header, HpackEncoder } from "../../../src/proxy/http2/hpack.ts";
-import type { Http2Failure, StreamHandler } from "../../../src/proxy/http2/stream.ts";
-import { frameOf, headerFrames, settingsFrame } from "../../support/http2-frames.ts";
-import { carry, cycle, GET, options, POST, Seen, Side } from "../../support/http2-machine.ts";
+import { CLIENT_PREFACE, ERROR } from "../../src/http2/frame.ts";
+import { type Header, HpackEncoder } from "../../src/http2/hpack.ts";
+import type { Http2Failure, StreamHandler } from "../../src/http2/stream.ts";
+import { frameOf, headerFrames, settingsFrame } from "../support/http2-frames.ts";
+import { carry, cycle, GET, options, POST, Seen, Side } from "../support/http2-machine.ts";
 
 const test = suite("http2 connection");
 

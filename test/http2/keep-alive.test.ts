@@ -1,8 +1,8 @@
 // When a silent peer is asked, when it is given up, and when it is left alone.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { KeepAlive } from "../../../src/proxy/http2/keep-alive.ts";
-import { ManualClock } from "../../support/clock.ts";
+import { KeepAlive } from "../../src/http2/keep-alive.ts";
+import { ManualClock } from "../support/clock.ts";
 
 const test = suite("HTTP/2 keep-alive");
 

@@ -2,9 +2,9 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { FLAG, FrameReader, TYPE } from "../../../src/proxy/http2/frame.ts";
-import { Output } from "../../../src/proxy/http2/output.ts";
-import { type Frame, Frames, frameOf } from "../../support/http2-frames.ts";
+import { FLAG, FrameReader, TYPE } from "../../src/http2/frame.ts";
+import { Output } from "../../src/http2/output.ts";
+import { type Frame, Frames, frameOf } from "../support/http2-frames.ts";
 
 const test = suite("http2 frames");
 

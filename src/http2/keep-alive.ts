@@ -1,6 +1,6 @@
 // Notices that a silent peer is gone: after an interval without a byte it is asked by PING, and after a timeout
 // without an answer it is given up.
-import type { Clock, Timer } from "../../util/clock.ts";
+import type { Clock, Timer } from "../util/clock.ts";
 
 export interface KeepAliveOptions {
   /** A PING is sent when nothing came for this long, ms. */

@@ -8,8 +8,8 @@ import {
   HpackDecoder,
   HpackEncoder,
   HpackError,
-} from "../../../src/proxy/http2/hpack.ts";
-import { huffmanBound, huffmanDecode, huffmanEncode, huffmanSize } from "../../../src/proxy/http2/huffman.ts";
+} from "../../src/http2/hpack.ts";
+import { huffmanBound, huffmanDecode, huffmanEncode, huffmanSize } from "../../src/http2/huffman.ts";
 
 const test = suite("hpack");
 const decoded = (coded: Buffer): string | undefined => {
