@@ -49,16 +49,35 @@ const PATCH_TYPES: Record<PatchType, string> = {
   strategic: "application/strategic-merge-patch+json",
 };
 
+/** Who may write now: asked before each write of a client that is fenced by it (see lease.ts). */
+export interface WriteFence {
+  /** A write begins. @returns ends it early when it must not go on. @throws when none may begin */
+  begin(): AbortSignal;
+  end(): void;
+}
+
 export class KubeClient {
   readonly config: ClusterConfig;
   readonly #agent: HttpAgent | HttpsAgent;
+  readonly #fence: WriteFence | undefined;
 
-  constructor(config: ClusterConfig) {
+  /** @param shared another client's connections, and what this one's writes ask first */
+  constructor(config: ClusterConfig, shared?: { agent: HttpAgent | HttpsAgent; fence: WriteFence }) {
     this.config = config;
+    this.#fence = shared?.fence;
+    if (shared) {
+      this.#agent = shared.agent;
+      return;
+    }
     const options = { keepAlive: true, maxSockets: 32, scheduling: "lifo" as const };
     this.#agent = config.server.startsWith("https:")
       ? new HttpsAgent({ ...options, ...config.tls })
       : new HttpAgent(options);
+  }
+
+  /** The same client on the same connections, but writes only while the fence lets it. */
+  fencedBy(fence: WriteFence): KubeClient {
+    return new KubeClient(this.config, { agent: this.#agent, fence });
   }
 
   /** Closes idle connections; requests under way go on. */
@@ -145,8 +164,20 @@ export class KubeClient {
    * @throws KubeApiError for an answer of 400 and above; MeshError when the server cannot be reached.
    */
   async request(path: string, options: RequestOptions = {}): Promise<unknown> {
-    const timeout = AbortSignal.timeout(options.timeout ?? 30_000);
-    const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+    const fence = (options.method ?? "GET") === "GET" ? undefined : this.#fence;
+    const term = fence?.begin();
+    try {
+      return await this.#exchange(path, options, term);
+    } finally {
+      fence?.end();
+    }
+  }
+
+  async #exchange(path: string, options: RequestOptions, term: AbortSignal | undefined): Promise<unknown> {
+    const signals = [AbortSignal.timeout(options.timeout ?? 30_000)];
+    if (options.signal) signals.push(options.signal);
+    if (term) signals.push(term);
+    const signal = signals.length === 1 ? signals[0]! : AbortSignal.any(signals);
     const response = await this.#send(path, options, signal);
     const body = await this.#readAll(response, signal);
     const json = /json/.test(response.headers["content-type"] ?? "");

@@ -26,6 +26,7 @@ function hintsFor(status: number): string[] {
 }
 
 export const isNotFound = (error: unknown): boolean => error instanceof KubeApiError && error.status === 404;
+export const isConflict = (error: unknown): boolean => error instanceof KubeApiError && error.status === 409;
 export const isGone = (error: unknown): boolean => error instanceof KubeApiError && error.status === 410;
 
 const REFUSED = new Set(["ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", "EPIPE"]);

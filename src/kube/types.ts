@@ -170,6 +170,17 @@ export interface Node extends KubeObject {
   };
 }
 
+/** A Lease of coordination.k8s.io/v1; times are RFC 3339 with exactly six digits of a second. */
+export interface Lease extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
+}
+
 /** A watch event as the API server sends it. */
 export interface WatchEvent<T extends KubeObject = KubeObject> {
   type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";

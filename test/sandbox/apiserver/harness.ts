@@ -2,6 +2,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { request as httpsRequest } from "node:https";
+import type { ClusterConfig } from "../../../src/kube/config.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { createClientCertificate, createRoot, createServerCertificate } from "../../../src/pki/index.ts";
 import {
@@ -31,6 +32,8 @@ export interface Harness {
   server: ApiServer;
   port: number;
   ca: string;
+  /** The administrator's way in, or a bearer token's. */
+  config(token?: string): ClusterConfig;
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
   /** Lines of a watch as they come; `close` ends it. */
   watch(path: string): { next(): Promise<Json>; close(): void };
@@ -98,6 +101,14 @@ export async function startHarness(nodeApi: NodeApi = unreachable, dir?: string)
     port,
     ca: root.pem,
     certificate,
+    config: (token) => ({
+      server: `https://127.0.0.1:${port}`,
+      basePath: "",
+      tls: { ca: root.pem, ...(token === undefined ? { cert: admin.pem, key: admin.keyPem } : {}) },
+      context: "test",
+      namespace: "default",
+      headers: async () => (token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+    }),
     call: (method, path, options = {}) =>
       new Promise((resolve, reject) => {
         const request = open(method, path, options);

@@ -19,6 +19,7 @@ import {
   cronJobErrors,
   dataErrors,
   jobErrors,
+  leaseErrors,
   roleErrors,
   serviceErrors,
   serviceName,
@@ -269,7 +270,7 @@ export const builtInKinds: readonly ResourceDef[] = [
     status: true,
     defaults: apiServiceDefaults,
   }),
-  kind("coordination.k8s.io/v1", "leases", "Lease"),
+  kind("coordination.k8s.io/v1", "leases", "Lease", { validate: leaseErrors }),
   kind("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", {
     short: "pdb",
     status: true,

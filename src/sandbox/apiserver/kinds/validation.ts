@@ -3,6 +3,7 @@
 import type { Json, KubeObject } from "../../cluster.ts";
 import { deepEqual } from "../resource.ts";
 import {
+  badRequest,
   duplicate,
   type FieldError,
   forbiddenField,
@@ -255,5 +256,28 @@ export function webhookErrors(object: KubeObject): FieldError[] {
       );
     }
   });
+  return errors;
+}
+
+/** What a Lease's times must look like (metav1.MicroTime): six digits of a second, no more and no fewer. */
+const MICRO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$/;
+
+/** @throws ApiError 400 for a time that is none: an API server cannot decode it. */
+export function leaseErrors(object: KubeObject): FieldError[] {
+  const errors: FieldError[] = [];
+  const spec = object.spec ?? {};
+  for (const time of [spec.acquireTime, spec.renewTime]) {
+    if (time === undefined || time === null) continue;
+    if (!MICRO_TIME.test(time) || Number.isNaN(Date.parse(time)))
+      throw badRequest(`parsing time ${JSON.stringify(time)} as "2006-01-02T15:04:05.000000Z07:00"`);
+  }
+  if (spec.leaseDurationSeconds !== undefined && !(spec.leaseDurationSeconds > 0))
+    errors.push(
+      invalidValue("spec.leaseDurationSeconds", spec.leaseDurationSeconds, "must be greater than 0"),
+    );
+  if (spec.leaseTransitions !== undefined && !(spec.leaseTransitions >= 0))
+    errors.push(
+      invalidValue("spec.leaseTransitions", spec.leaseTransitions, "must be greater than or equal to 0"),
+    );
   return errors;
 }
