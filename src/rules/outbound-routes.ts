@@ -3,10 +3,10 @@
 import type { MessageOf } from "../api/codec.ts";
 import type { DestinationProfile, RequestMatch, ResponseMatch, WeightedAddr } from "../api/destination.ts";
 import { REGISTERED_METHODS } from "../api/http-types.ts";
-import type { Backend, GrpcRoute, HttpRoute } from "../api/outbound.ts";
+import type { Backend, GrpcRoute, HttpRoute, MeshFilters } from "../api/outbound.ts";
 import { durationMs } from "../api/time.ts";
 import type { Distribution, Weighted } from "./distribution.ts";
-import { compileFilters, type FilterMessage, type FilterSet, NO_FILTERS } from "./filters.ts";
+import { compileFilters, type FilterMessage, type FilterSet, NO_FILTERS, shareOf } from "./filters.ts";
 import { PolicyError } from "./policy-error.ts";
 import { compileRegex } from "./regex.ts";
 import {
@@ -34,9 +34,15 @@ export type Target =
       readonly kind: "balance";
       readonly path: string;
       readonly backend?: MessageOf<typeof Backend> | undefined;
+      /** It gets copies of requests, and has queue, load and connections of its own for them. */
+      readonly mirror?: true | undefined;
     }
   /** To one known endpoint. */
-  | { readonly kind: "endpoint"; readonly endpoint: MessageOf<typeof WeightedAddr> }
+  | {
+      readonly kind: "endpoint";
+      readonly endpoint: MessageOf<typeof WeightedAddr>;
+      readonly mirror?: true | undefined;
+    }
   /** To the original address, as if there were no mesh. */
   | { readonly kind: "original" };
 
@@ -44,8 +50,16 @@ export interface RouteBackend extends Weighted {
   readonly ref: RouteRef;
   readonly target: Target;
   readonly filters: FilterSet;
+  /** What else gets copies of the requests sent here. */
+  readonly mirrors: readonly RouteMirror[];
   /** Of requests sent here, ms. */
   readonly timeout: number | undefined;
+}
+
+export interface RouteMirror {
+  readonly backend: RouteBackend;
+  /** Of the requests, from 0 to 1. */
+  readonly share: number;
 }
 
 export interface RouteTimeouts {
@@ -59,6 +73,7 @@ export interface RouteRule {
   readonly route: RouteRef;
   readonly grpc: boolean;
   readonly filters: FilterSet;
+  readonly mirrors: readonly RouteMirror[];
   readonly backends: Distribution<RouteBackend>;
   readonly timeouts: RouteTimeouts;
   readonly retry: RetryPolicy | undefined;
@@ -83,10 +98,11 @@ export interface OutboundRoutes {
   readonly onlyRule: RouteRule | undefined;
   readonly budget: BudgetOptions;
   find(facts: RequestFacts, trace?: Trace): RouteMatch<RouteRule> | undefined;
-  /** Every backend of every rule. */
+  /** Every backend of every rule, and every mirror's. */
   readonly backends: readonly RouteBackend[];
 }
 
+const NO_MIRRORS: readonly RouteMirror[] = [];
 const NO_TIMEOUTS: RouteTimeouts = { request: undefined, response: undefined, idle: undefined };
 
 /** The routes of a policy. @throws PolicyError for an expression that cannot be had, or a filter that cannot be applied */
@@ -120,7 +136,7 @@ export function policyRoutes(
     onlyRule: only && rules[0],
     budget: DEFAULT_BUDGET,
     find: (facts, trace) => table.find(facts, trace),
-    backends: rules.flatMap(({ backends }) => backends.backends),
+    backends: rules.flatMap(everyBackend),
   };
 }
 
@@ -136,11 +152,13 @@ function ruleOf(
 ): RouteRule {
   const { timeouts, requestTimeout } = rule;
   const request = timeouts?.request ?? requestTimeout;
+  const prefixed = !rule.matches.some(isNotByPrefix);
   return {
     route: refOf(metadata),
     grpc,
-    filters: compileFilters(rule.filters as readonly FilterMessage[]),
-    backends: distributionOf(rule.backends),
+    filters: compileFilters(rule.filters as readonly FilterMessage[], rule.meshFilters?.filters, prefixed),
+    mirrors: mirrorsOf(rule.meshFilters),
+    backends: distributionOf(rule.backends, prefixed),
     timeouts: {
       request: request && durationMs(request),
       response: timeouts?.response && durationMs(timeouts.response),
@@ -152,13 +170,46 @@ function ruleOf(
   };
 }
 
-function distributionOf(distribution: RuleMessage["backends"]): Distribution<RouteBackend> {
+/** It matches by a whole path, an expression, or the name of a gRPC method: there is no prefix to be replaced. */
+function isNotByPrefix(match: RuleMessage["matches"][number]): boolean {
+  if ("rpc" in match) return match.rpc !== undefined;
+  const { exact, regex } = ("path" in match && match.path) || {};
+  return exact !== undefined || regex !== undefined;
+}
+
+/** @throws PolicyError for a mirror that leads nowhere */
+function mirrorsOf(own: MessageOf<typeof MeshFilters> | undefined): readonly RouteMirror[] {
+  const mirrors: RouteMirror[] = [];
+  for (const { requestMirror } of own?.filters ?? []) {
+    if (!requestMirror) continue;
+    const target = targetOf(requestMirror.backend);
+    if (!target) throw new PolicyError("a request mirror has no backend");
+    const ref = refOf(requestMirror.backend?.metadata);
+    const backend = bareBackend({ ...target, mirror: true } as Target, ref);
+    mirrors.push({ backend, share: shareOf(requestMirror.ratio) });
+  }
+  return mirrors.length === 0 ? NO_MIRRORS : mirrors;
+}
+
+function everyBackend({ backends, mirrors }: RouteRule): readonly RouteBackend[] {
+  const all = [...backends.backends];
+  for (const { backend } of mirrors) all.push(backend);
+  for (const backend of backends.backends) for (const mirror of backend.mirrors) all.push(mirror.backend);
+  return all;
+}
+
+function distributionOf(
+  distribution: RuleMessage["backends"],
+  prefixed: boolean,
+): Distribution<RouteBackend> {
   const { firstAvailable, randomAvailable } = distribution ?? {};
-  if (firstAvailable)
-    return { kind: "first", backends: firstAvailable.backends.flatMap((backend) => backendOf(backend, 1)) };
+  if (firstAvailable) {
+    const backends = firstAvailable.backends.flatMap((backend) => backendOf(backend, 1, prefixed));
+    return { kind: "first", backends };
+  }
   if (randomAvailable) {
     const backends = randomAvailable.backends.flatMap(({ backend, weight }) =>
-      backend ? backendOf(backend, weight) : [],
+      backend ? backendOf(backend, weight, prefixed) : [],
     );
     return { kind: "random", backends };
   }
@@ -169,7 +220,7 @@ type BackendMessage = NonNullable<
   NonNullable<NonNullable<RuleMessage["backends"]>["firstAvailable"]>["backends"][number]
 >;
 
-function backendOf(message: BackendMessage, weight: number): RouteBackend[] {
+function backendOf(message: BackendMessage, weight: number, prefixed: boolean): RouteBackend[] {
   const target = targetOf(message.backend);
   if (!target) return [];
   const ref = refOf(message.backend?.metadata);
@@ -179,7 +230,12 @@ function backendOf(message: BackendMessage, weight: number): RouteBackend[] {
       target,
       weight,
       text: refText(ref),
-      filters: compileFilters(message.filters as readonly FilterMessage[]),
+      filters: compileFilters(
+        message.filters as readonly FilterMessage[],
+        message.meshFilters?.filters,
+        prefixed,
+      ),
+      mirrors: mirrorsOf(message.meshFilters),
       timeout: message.requestTimeout && durationMs(message.requestTimeout),
     },
   ];
@@ -194,12 +250,14 @@ export function targetOf(backend: MessageOf<typeof Backend> | undefined): Target
 
 /** The backend of a rule that asks for nothing else. */
 function plainBackend(rule: RouteRule): RouteBackend | undefined {
-  const { filters, timeouts, retry, allowHeaders, backends, profile } = rule;
+  const { filters, mirrors, timeouts, retry, allowHeaders, backends, profile } = rule;
   const [backend] = backends.backends;
   if (backends.backends.length !== 1 || backend!.filters !== NO_FILTERS || backend!.timeout !== undefined)
     return undefined;
   const plain =
     filters === NO_FILTERS &&
+    mirrors.length === 0 &&
+    backend!.mirrors.length === 0 &&
     retry === undefined &&
     !allowHeaders &&
     profile === undefined &&
@@ -209,20 +267,19 @@ function plainBackend(rule: RouteRule): RouteBackend | undefined {
   return plain && backend!.weight > 0 ? backend : undefined;
 }
 
+/** A backend that asks for nothing. */
+function bareBackend(target: Target, ref: RouteRef, weight = 1, text = refText(ref)): RouteBackend {
+  return { ref, target, weight, text, filters: NO_FILTERS, mirrors: NO_MIRRORS, timeout: undefined };
+}
+
 /** One backend that takes everything. */
 export function plainRoutes(target: Target, ref: RouteRef = refOf(undefined)): OutboundRoutes {
-  const backend: RouteBackend = {
-    ref,
-    target,
-    weight: 1,
-    text: refText(ref),
-    filters: NO_FILTERS,
-    timeout: undefined,
-  };
+  const backend = bareBackend(target, ref);
   const onlyRule: RouteRule = {
     route: refOf({ default: "default" }),
     grpc: false,
     filters: NO_FILTERS,
+    mirrors: NO_MIRRORS,
     backends: { kind: "first", backends: [backend] },
     timeouts: NO_TIMEOUTS,
     retry: undefined,
@@ -295,6 +352,7 @@ function profileRule(
     route: { group: "linkerd.io", kind: "ServiceProfile", namespace: "", name: "", section: "", port: 0 },
     grpc: false,
     filters: NO_FILTERS,
+    mirrors: NO_MIRRORS,
     backends,
     timeouts: { ...NO_TIMEOUTS, request: timeout },
     retry: profile.isRetryable
@@ -315,24 +373,19 @@ function profileRule(
 }
 
 function profileBackends(profile: Profile, fallback: Target): Distribution<RouteBackend> {
-  const make = (target: Target, weight: number, text: string, ref: RouteRef): RouteBackend => ({
-    ref,
-    target,
-    weight,
-    text,
-    filters: NO_FILTERS,
-    timeout: undefined,
-  });
   if (profile.dstOverrides.length === 0)
-    return { kind: "first", backends: [make(fallback, 1, profile.fullyQualifiedName, refOf(undefined))] };
+    return {
+      kind: "first",
+      backends: [bareBackend(fallback, refOf(undefined), 1, profile.fullyQualifiedName)],
+    };
   return {
     kind: "random",
     backends: profile.dstOverrides.map(({ authority, weight, backendRef }) =>
-      make(
+      bareBackend(
         { kind: "balance", path: authority.replace(/\.(?=:|$)/, "") },
+        refOf(backendRef),
         weight,
         authority,
-        refOf(backendRef),
       ),
     ),
   };

@@ -4,7 +4,6 @@ import * as assert from "uvu/assert";
 import type { MessageOf } from "../../src/api/codec.ts";
 import type { HttpRouteMatch } from "../../src/api/http-route.ts";
 import { chooseBackend } from "../../src/rules/distribution.ts";
-import { applyFilters, compileFilters } from "../../src/rules/filters.ts";
 import { type Candidate, type RequestFacts, RouteTable } from "../../src/rules/route-match.ts";
 import { Trace } from "../../src/rules/trace.ts";
 
@@ -114,38 +113,6 @@ test("a decision says why", () => {
   new RouteTable(BY_PATH).find(request("/a/x"), trace);
   assert.equal(trace.steps.at(-1), { rule: "a", matched: true, why: "all its conditions hold" });
   assert.ok(trace.steps.some(({ rule, why }) => rule === "exact" && why === "the path is not /a/b"));
-});
-
-const redirect = (parts: object) =>
-  compileFilters([{ redirect: { host: "", port: 0, status: 0, ...parts } }]);
-for (const [name, parts, expected] of [
-  ["another scheme", { scheme: { registered: 1 } }, "https://web.test/old/x?q"],
-  ["another host", { host: "new.test", status: 301 }, "http://new.test/old/x?q"],
-  ["another port", { port: 8080 }, "http://web.test:8080/old/x?q"],
-  ["the usual port is left out", { port: 80 }, "http://web.test/old/x?q"],
-  ["a whole path", { path: { full: "/new" } }, "http://web.test:81/new"],
-  ["a prefix", { path: { prefix: "/new/" } }, "http://web.test:81/new/x?q"],
-  ["a prefix taken away", { path: { prefix: "/" } }, "http://web.test:81/x?q"],
-] as const) {
-  test(`a redirect to ${name}`, () => {
-    const authority = "path" in parts ? "web.test:81" : "web.test";
-    const facts = { ...request("/old/x?q"), scheme: "http", authority };
-    const verdict = applyFilters(redirect(parts), facts, "/old", () => 0);
-    assert.equal(verdict, {
-      kind: "redirect",
-      status: "status" in parts ? parts.status : 302,
-      location: expected,
-    });
-  });
-}
-
-test("faults hit their share of requests", () => {
-  const filters = compileFilters([
-    { failureInjector: { status: 418, message: "on purpose", ratio: { numerator: 1, denominator: 4 } } },
-  ]);
-  const facts = request("/");
-  assert.is(applyFilters(filters, facts, undefined, () => 0.24).kind, "fail");
-  assert.is(applyFilters(filters, facts, undefined, () => 0.25).kind, "go");
 });
 
 test("backends share by weight among those that are available, and all when none is", () => {

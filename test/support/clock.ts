@@ -18,13 +18,13 @@ export const hurried = (factor: number): Clock => ({
 /** A clock that starts at 0 and moves only when told to. */
 export class ManualClock implements Clock {
   #now = 0;
-  #timers: { at: number; fn: () => void }[] = [];
+  #timers: { at: number; wait: number; fn: () => void }[] = [];
   now = () => this.#now;
   monotonic = () => this.#now;
   random = () => 0.5;
 
   after(ms: number, fn: () => void): Timer {
-    const timer = { at: this.#now + ms, fn };
+    const timer = { at: this.#now + ms, wait: ms, fn };
     this.#timers.push(timer);
     return { id: timer };
   }
@@ -36,6 +36,11 @@ export class ManualClock implements Clock {
   /** Whether no timer waits. */
   get idle(): boolean {
     return this.#timers.length === 0;
+  }
+
+  /** How many timers were set for just `ms`. */
+  waits(ms: number): number {
+    return this.#timers.filter(({ wait }) => wait === ms).length;
   }
 
   /** Lets time pass, and what was begun settle in between. */

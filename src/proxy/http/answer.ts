@@ -28,8 +28,28 @@ export function errorFields(key: PassportKey, options: AnswerOptions): Field[] {
   return fields;
 }
 
-/** The answer of a filter that does not let the request go on. */
-export function localResponse(verdict: Exclude<FilterVerdict, { kind: "go" }>): LocalResponse {
+/** The fields of an answer to a gRPC caller, all in its head. */
+export function grpcFields(status: number, message: string): Field[] {
+  return [
+    ["content-type", "application/grpc"],
+    ["grpc-status", String(status)],
+    ["grpc-message", percentEncoded(message)],
+  ];
+}
+
+/** As gRPC writes messages in trailers: everything but printable ASCII, and `%`, as %XX. */
+function percentEncoded(text: string): string {
+  return text.replace(/[^\x20-\x7e]|%/g, (char) => encodeURIComponent(char));
+}
+
+/**
+ * The answer of a filter that does not let the request go on.
+ * @param trusted as of `AnswerOptions`
+ */
+export function localResponse(
+  verdict: Exclude<FilterVerdict, { kind: "go" }>,
+  trusted: boolean,
+): LocalResponse {
   if (verdict.kind === "redirect")
     return { status: verdict.status, fields: [["location", verdict.location]] };
   const { status, grpcStatus, message } = verdict;
@@ -39,8 +59,8 @@ export function localResponse(verdict: Exclude<FilterVerdict, { kind: "go" }>): 
     message,
     error: "fault-injected",
     fields: [
-      ["l5d-mesh-code", PASSPORTS["fault-injected"].code],
       ["l5d-proxy-error", message.replace(/[^\x20-\x7e]/g, "?") || PASSPORTS["fault-injected"].text],
+      ...(trusted ? [["l5d-mesh-code", PASSPORTS["fault-injected"].code] as const] : []),
     ],
   };
 }

@@ -35,6 +35,12 @@ export interface ResponseHead extends MessageHead {
   readonly status: number;
 }
 
+/** A field's values joined by `, `; undefined when there is none. @param name in lower case */
+export function fieldValue(fields: readonly Field[], name: string): string | undefined {
+  const values = fields.filter(([known]) => known === name).map(([, value]) => value);
+  return values.length === 0 ? undefined : values.join(", ");
+}
+
 /** One change to the fields of a message; `remove` has no value. */
 export interface FieldEdit {
   readonly op: "set" | "add" | "remove";

@@ -8,7 +8,7 @@ import type { PassportKey } from "../../rules/passport.ts";
 import { PASSPORTS } from "../../rules/passport.ts";
 import { REPLAY_LIMIT } from "../../rules/retry.ts";
 import { AcceptedExchange } from "../http/accepted-exchange.ts";
-import { errorFields, errorText } from "../http/answer.ts";
+import { errorFields, errorText, grpcFields } from "../http/answer.ts";
 import type { LocalResponse, Upstream } from "../http/exchange.ts";
 import type { Field, ResponseHead } from "../http/message.ts";
 import { ORIG_PROTO } from "./message.ts";
@@ -148,12 +148,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     const options = { trusted: service.trusted, meshClose: false, detail };
     if (this.grpc) {
       this.grpcStatus = grpcStatus;
-      this.#answer(200, [
-        ["content-type", "application/grpc"],
-        ["grpc-status", String(grpcStatus)],
-        ["grpc-message", percentEncoded(errorText(key, options))],
-        ...errorFields(key, options),
-      ]);
+      this.#answer(200, [...grpcFields(grpcStatus, errorText(key, options)), ...errorFields(key, options)]);
     } else this.#answer(status, [...errorFields(key, options), ["content-length", "0"], dateField()]);
     this.ended({ status: this.grpc ? 200 : status, complete: true, error: key });
   }
@@ -163,12 +158,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     const { status, fields, grpcStatus, message, error } = local;
     if (this.grpc && grpcStatus !== undefined) {
       this.grpcStatus = grpcStatus;
-      this.#answer(200, [
-        ["content-type", "application/grpc"],
-        ["grpc-status", String(grpcStatus)],
-        ["grpc-message", percentEncoded(message ?? "")],
-        ...fields,
-      ]);
+      this.#answer(200, [...grpcFields(grpcStatus, message ?? ""), ...fields]);
     } else this.#answer(status, [...fields, ["content-length", "0"], dateField()]);
     this.ended({ status: this.grpc ? 200 : status, complete: true, error });
   }
@@ -309,9 +299,4 @@ function numberOf(text: string | undefined): number | undefined {
 
 function dateField(): Field {
   return ["date", new Date().toUTCString()];
-}
-
-/** As gRPC writes messages in trailers: everything but printable ASCII, and `%`, as %XX. */
-function percentEncoded(text: string): string {
-  return text.replace(/[^\x20-\x7e]|%/g, (char) => encodeURIComponent(char));
 }

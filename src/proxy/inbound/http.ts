@@ -138,7 +138,7 @@ export class InboundHttp implements Service {
       return;
     }
     const filtered = applyFilters(filters, request, match.prefix, clock.random);
-    if (filtered.kind !== "go") exchange.respond(localResponse(filtered));
+    if (filtered.kind !== "go") exchange.respond(localResponse(filtered, this.trusted));
     else this.#admit(exchange, state, this.#routeOf(state, verdict, route), { fields: filters.request });
   }
 

@@ -7,6 +7,7 @@ import type { Endpoint } from "../balance/endpoint.ts";
 import { AcceptedExchange } from "../http/accepted-exchange.ts";
 import type { Exchange, Place, Service, Upstream } from "../http/exchange.ts";
 import type { Field, RequestEdits, RequestHead, ResponseHead } from "../http/message.ts";
+import type { Dispatch } from "./dispatch.ts";
 
 /** What a try tells; each ends by exactly one of onTryEnd, onTryFailed, onTryBroken, unless it is given up. */
 export interface AttemptOwner {
@@ -46,7 +47,13 @@ export class Attempt extends AcceptedExchange {
   #over = false;
 
   /** @param edits of the route and the backend */
-  constructor(exchange: Exchange, owner: AttemptOwner, edits: RequestEdits, service: Service, clock: Clock) {
+  constructor(
+    exchange: Pick<Exchange, "version" | "tunnels" | "grpc" | "request">,
+    owner: AttemptOwner,
+    edits: RequestEdits,
+    service: Service,
+    clock: Clock,
+  ) {
     super(service, clock);
     this.version = exchange.version;
     this.tunnels = exchange.tunnels;
@@ -179,6 +186,34 @@ export class Attempt extends AcceptedExchange {
     this.#over = true;
     this.#owner.onTryBroken(key, errno, resetCode);
   }
+}
+
+/** What a try is told to be its connection's: it only knows where to go. */
+export class TryService implements Service {
+  readonly added: readonly Field[] = [];
+  readonly watch = undefined;
+  readonly context = {
+    direction: "outbound" as const,
+    client: { ip: "", port: 0, identity: undefined },
+    target: { ip: "", port: 0 },
+    sourceLabels: {},
+  };
+  readonly trusted = true;
+  readonly marksFailures = false;
+  readonly draining = false;
+  readonly dispatch: (exchange: Exchange) => void;
+  readonly #dispatch: Dispatch;
+
+  constructor(dispatch: (exchange: Exchange) => void, waiting: Dispatch) {
+    this.dispatch = dispatch;
+    this.#dispatch = waiting;
+  }
+
+  abandon(exchange: Exchange): void {
+    this.#dispatch.abandon(exchange);
+  }
+
+  failed(): void {}
 }
 
 /** The value of `grpc-status`; undefined when it is none. */

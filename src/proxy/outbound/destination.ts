@@ -178,13 +178,14 @@ export class Destination {
   /** Tells two targets apart that need balancers of their own. */
   #targetKey(target: Target): string {
     if (target.kind === "original") return "original";
+    const mirror = target.mirror ? "mirror " : "";
     if (target.kind === "balance") {
       const { queue, balancer } = target.backend ?? {};
-      return `path ${target.path} ${JSON.stringify([queue, balancer, this.#accrual])}`;
+      return `${mirror}path ${target.path} ${JSON.stringify([queue, balancer, this.#accrual])}`;
     }
     const { addr, tlsIdentity, protocolHint } = target.endpoint;
     const { ip, port } = addressText(addr) ?? { ip: "", port: 0 };
-    return `endpoint ${JSON.stringify([ip, port, tlsIdentity, protocolHint])}`;
+    return `${mirror}endpoint ${JSON.stringify([ip, port, tlsIdentity, protocolHint])}`;
   }
 
   use(): void {

@@ -10,6 +10,7 @@ import type { OnlyRouteAccount } from "../telemetry/route-series.ts";
 import type { Families } from "../telemetry/series.ts";
 import type { Destination } from "./destination.ts";
 import { Dispatch } from "./dispatch.ts";
+import type { RouteLimits } from "./route-limits.ts";
 import { RouteRequest } from "./route-request.ts";
 
 export interface OutboundHttpOptions {
@@ -18,6 +19,7 @@ export interface OutboundHttpOptions {
   readonly clock: Clock;
   readonly families: Families;
   readonly errors: ErrorLog;
+  readonly limits: RouteLimits;
   readonly overloaded: () => boolean;
   readonly isDraining: () => boolean;
   readonly watch: () => ExchangeWatch | undefined;
@@ -80,13 +82,14 @@ export class OutboundHttp implements Service {
   }
 
   #route(exchange: Exchange, match: RouteMatch<RouteRule>): void {
-    const { destination, clock } = this.#options;
+    const { destination, clock, limits } = this.#options;
     const request = new RouteRequest({
       exchange,
       match,
       destination,
       dispatch: this.#dispatch,
       series: destination.seriesOf(match.rule),
+      limits,
       clock,
       onOver: () => this.#routed.delete(exchange),
     });

@@ -40,6 +40,7 @@ import { Hedge } from "../transport/hedge.ts";
 import { Destination } from "./destination.ts";
 import type { BalancerContext } from "./endpoints.ts";
 import { OutboundHttp } from "./http.ts";
+import { RouteLimits } from "./route-limits.ts";
 
 export interface OutboundOptions {
   readonly config: OutboundConfig;
@@ -75,6 +76,7 @@ class Outbound implements OutboundPath {
   readonly #errors: ErrorLog;
   readonly #shared: Shared;
   readonly #balancers: BalancerContext;
+  readonly #limits: RouteLimits;
   readonly #destinations = new Map<string, Destination>();
 
   constructor(options: OutboundOptions) {
@@ -82,6 +84,7 @@ class Outbound implements OutboundPath {
     this.#options = options;
     this.#families = new Families(registry, "outbound");
     this.#errors = new ErrorLog(log, clock);
+    this.#limits = new RouteLimits(config.maxInFlight);
     this.#shared = {
       clock,
       dial: {
@@ -287,6 +290,7 @@ class Outbound implements OutboundPath {
       clock: this.#options.clock,
       families: this.#families,
       errors: this.#errors,
+      limits: this.#limits,
       overloaded: () => this.#shared.inFlight >= config.maxInFlight,
       isDraining: () => this.#acceptor.draining,
       watch: () => this.#options.watches?.current,

@@ -8,8 +8,14 @@
 
 import { ERROR } from "../../http2/frame.ts";
 import { chooseBackend } from "../../rules/distribution.ts";
-import { applyFilters } from "../../rules/filters.ts";
-import type { RouteBackend, RouteRule, RouteTimeouts } from "../../rules/outbound-routes.ts";
+import {
+  applyFilters,
+  drawDelay,
+  type FilterSet,
+  type FilterVerdict,
+  rewritten,
+} from "../../rules/filters.ts";
+import type { RouteBackend, RouteMirror, RouteRule, RouteTimeouts } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import {
   headerOverrides,
@@ -24,7 +30,7 @@ import { retryAfterMs } from "../../rules/retry-after.ts";
 import type { RouteMatch } from "../../rules/route-match.ts";
 import { Backoff } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
-import { localResponse } from "../http/answer.ts";
+import { grpcFields, localResponse } from "../http/answer.ts";
 import { mergeEdits } from "../http/edits.ts";
 import type {
   Exchange,
@@ -40,15 +46,18 @@ import {
   editFields,
   type Field,
   type FieldEdit,
+  fieldValue,
   NO_EDITS,
   type RequestEdits,
   type RequestHead,
   type ResponseHead,
 } from "../http/message.ts";
 import type { RouteSeries } from "../telemetry/route-series.ts";
-import { Attempt, type AttemptOwner, grpcStatusOf } from "./attempt.ts";
+import { Attempt, type AttemptOwner, grpcStatusOf, TryService } from "./attempt.ts";
 import type { Destination } from "./destination.ts";
 import type { Dispatch } from "./dispatch.ts";
+import { Mirror } from "./mirror.ts";
+import type { RouteLimits } from "./route-limits.ts";
 
 /** The longest that a server's Retry-After is waited for, ms. */
 const MAX_RETRY_AFTER = 10_000;
@@ -62,6 +71,7 @@ export interface RouteRequestOptions {
   readonly destination: Destination;
   readonly dispatch: Dispatch;
   readonly series: RouteSeries;
+  readonly limits: RouteLimits;
   readonly clock: Clock;
   /** Called once, when it is over. */
   readonly onOver: () => void;
@@ -99,6 +109,12 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   #tryTimer: Timer | undefined;
   #retryTimer: Timer | undefined;
   #idleTimer: Timer | undefined;
+  #delayTimer: Timer | undefined;
+  /** What the route's filters said; an answer of theirs waits for the delay that they drew. */
+  #verdict: FilterVerdict | undefined;
+  #delay = 0;
+  /** Those that get a copy of the request; undefined: nobody does. */
+  #mirrors: Mirror[] | undefined;
   #lastByte = 0;
 
   constructor(options: RouteRequestOptions) {
@@ -133,15 +149,23 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     const { exchange, match, clock, series } = this.#options;
     const { rule } = match;
     exchange.routeLabels = series.routeLabels;
+    this.#delay = drawDelay(rule.filters, clock.random);
     const verdict = applyFilters(rule.filters, exchange.request, match.prefix, clock.random);
-    if (verdict.kind !== "go") {
+    this.#verdict = verdict;
+    if (verdict.kind !== "go" && this.#delay === 0) {
       series.began();
       series.answered(verdict.status);
       this.#finish();
-      exchange.respond(localResponse(verdict));
+      exchange.respond(localResponse(verdict, true));
       return;
     }
-    exchange.send(this, this, { fields: rule.filters.request });
+    exchange.send(this, this, this.#editsOf(rule.filters));
+  }
+
+  #editsOf(filters: FilterSet): RequestEdits {
+    const { exchange, match } = this.#options;
+    if (!filters.rewrite) return { fields: filters.request };
+    return { fields: filters.request, ...rewritten(filters, exchange.request, match.prefix) };
   }
 
   // ── The exchange's side ─────────────────────────────────────────────────────────────────────────────────────
@@ -161,13 +185,66 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
       this.#requestTimer = clock.after(request, () => this.#timeout("request-timeout"));
     this.#lastByte = clock.monotonic();
     if (idle !== undefined) this.#watchIdle(idle, idle);
+    if (this.#delay > 0) this.#holdBack(this.#delay, () => this.#begin());
+    else this.#begin();
+  }
+
+  #begin(): void {
+    const { match } = this.#options;
+    const verdict = this.#verdict!;
+    if (verdict.kind !== "go") {
+      this.#answerLocally(localResponse(verdict, true));
+      return;
+    }
+    if (match.rule.mirrors.length > 0) this.#mirror(match.rule.mirrors, this.#edits);
     this.#try();
+  }
+
+  /** Goes on after `ms`, unless the request ends before. */
+  #holdBack(ms: number, next: () => void): void {
+    const { clock, limits } = this.#options;
+    if (limits.delayed >= limits.maxDelayed) {
+      next();
+      return;
+    }
+    limits.delayed += 1;
+    this.#delayTimer = clock.after(ms, () => {
+      this.#delayTimer = undefined;
+      limits.delayed -= 1;
+      this.#lastByte = clock.monotonic();
+      next();
+    });
+  }
+
+  /** Begins the copies that the draw is for. @param edits with which the request goes on */
+  #mirror(mirrors: readonly RouteMirror[], edits: RequestEdits): void {
+    const { exchange, destination, dispatch, series, clock, limits } = this.#options;
+    if (exchange.tunnels) return;
+    for (const { backend, share } of mirrors) {
+      if (share < 1 && clock.random() >= share) continue;
+      const mirror = Mirror.begin({
+        exchange,
+        edits,
+        bodyless: this.bodyless,
+        balancer: destination.balancer(backend.target),
+        dispatch,
+        series: series.mirror(backend),
+        limits,
+        clock,
+      });
+      if (!mirror) continue;
+      for (const bytes of this.#sent) mirror.write(bytes);
+      if (this.requestEnded && !this.bodyless) mirror.end(this.requestTrailers);
+      this.#mirrors ??= [];
+      this.#mirrors.push(mirror);
+    }
   }
 
   write(bytes: Buffer): boolean {
     const { clock, series } = this.#options;
     this.#lastByte = clock.monotonic();
     series.requestFrame(bytes.length);
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.write(bytes);
     const attempt = this.#attempt;
     const sending = attempt?.sending ?? false;
     if (this.bodyKept) {
@@ -186,6 +263,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   end(trailers: readonly Field[] | undefined): void {
     this.requestEnded = true;
     this.requestTrailers = trailers;
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.end(trailers);
     if (!this.#attempt) return;
     this.#attempt.requestCompleted();
     if (this.#attempt.sending) this.#attempt.end(trailers);
@@ -232,7 +310,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   // ── Tries ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   #try(): void {
-    const { exchange, match, destination, clock, series } = this.#options;
+    const { match, destination, clock } = this.#options;
     const backend = chooseBackend(
       match.rule.backends,
       ({ target }) => destination.balancer(target).available,
@@ -243,12 +321,20 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
       return;
     }
     this.#backend = backend;
+    const delay = drawDelay(backend.filters, clock.random);
+    if (delay > 0) this.#holdBack(delay, () => this.#send(backend));
+    else this.#send(backend);
+  }
+
+  #send(backend: RouteBackend): void {
+    const { exchange, match, clock, series } = this.#options;
     const verdict = applyFilters(backend.filters, exchange.request, match.prefix, clock.random);
     if (verdict.kind !== "go") {
-      this.#answerLocally(localResponse(verdict));
+      this.#answerLocally(localResponse(verdict, true));
       return;
     }
-    const edits = mergeEdits(this.#edits, { fields: backend.filters.request });
+    const edits = mergeEdits(this.#edits, this.#editsOf(backend.filters));
+    if (this.#retries === 0 && backend.mirrors.length > 0) this.#mirror(backend.mirrors, edits);
     const attempt = new Attempt(exchange, this, edits, this.#service, clock);
     attempt.account = series.backend(backend);
     attempt.requestDone = this.requestEnded;
@@ -431,11 +517,15 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     handler?.onBroken(this, key, detail, false, resetCode);
   }
 
-  /** Answers by a backend's filter. */
-  #answerLocally({ status, fields }: LocalResponse): void {
+  /** Answers by a filter, once the exchange has been taken up. */
+  #answerLocally({ status, fields, grpcStatus, message }: LocalResponse): void {
     const handler = this.#handler;
+    const grpc = this.#options.exchange.grpc && grpcStatus !== undefined;
+    const head = grpc
+      ? new LocalHead(200, [...grpcFields(grpcStatus, message ?? ""), ...fields])
+      : new LocalHead(status, [...fields, ["content-length", "0"]]);
     this.#finish();
-    handler?.onResponse(this, new LocalHead(status, [...fields, ["content-length", "0"]]), true);
+    handler?.onResponse(this, head, true);
     handler?.onEnd(this, undefined);
   }
 
@@ -443,44 +533,22 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     const { clock } = this.#options;
     for (const timer of [this.#requestTimer, this.#tryTimer, this.#retryTimer, this.#idleTimer])
       clock.clear(timer);
+    if (this.#delayTimer === undefined) return;
+    clock.clear(this.#delayTimer);
+    this.#delayTimer = undefined;
+    this.#options.limits.delayed -= 1;
   }
 
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    // Copies of a request that was complete live on by themselves.
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.originalOver();
     this.#handler = undefined;
     this.#sent = [];
     this.#clearTimers();
     this.#options.onOver();
   }
-}
-
-/** What a try is told to be its connection's: it only knows where to go. */
-class TryService implements Service {
-  readonly added: readonly Field[] = [];
-  readonly watch = undefined;
-  readonly context = {
-    direction: "outbound" as const,
-    client: { ip: "", port: 0, identity: undefined },
-    target: { ip: "", port: 0 },
-    sourceLabels: {},
-  };
-  readonly trusted = true;
-  readonly marksFailures = false;
-  readonly draining = false;
-  readonly dispatch: (exchange: Exchange) => void;
-  readonly #dispatch: Dispatch;
-
-  constructor(dispatch: (exchange: Exchange) => void, waiting: Dispatch) {
-    this.dispatch = dispatch;
-    this.#dispatch = waiting;
-  }
-
-  abandon(exchange: Exchange): void {
-    this.#dispatch.abandon(exchange);
-  }
-
-  failed(): void {}
 }
 
 /** A response with the route's changes. */
@@ -496,7 +564,7 @@ class EditedResponse implements ResponseHead {
   }
 
   get(name: string): string | undefined {
-    return joined(this.#fields, name);
+    return fieldValue(this.#fields, name);
   }
 
   fields(): readonly Field[] {
@@ -515,17 +583,12 @@ class LocalHead implements ResponseHead {
   }
 
   get(name: string): string | undefined {
-    return joined(this.#fields, name);
+    return fieldValue(this.#fields, name);
   }
 
   fields(): readonly Field[] {
     return this.#fields;
   }
-}
-
-function joined(fields: readonly Field[], name: string): string | undefined {
-  const values = fields.filter(([known]) => known === name).map(([, value]) => value);
-  return values.length === 0 ? undefined : values.join(", ");
 }
 
 /** What a failure without a response is to the retry policy; undefined: never tried again. */

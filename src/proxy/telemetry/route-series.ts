@@ -6,6 +6,7 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { RouteRef } from "../../rules/route-match.ts";
 import type { Account, Outcome } from "../http/exchange.ts";
 import { prefixed } from "./labels.ts";
+import { MirrorFamilies, MirrorSeries } from "./mirror-series.ts";
 import { ProfileFamilies, ProfileSeries } from "./profile-series.ts";
 import { DURATION_BUCKETS_S, frameSizes, StatusSeries } from "./stream-series.ts";
 
@@ -29,8 +30,11 @@ export class RouteFamilies {
   readonly profiles: ProfileFamilies;
   readonly #http: Families;
   readonly #grpc: Families;
+  readonly #registry: Registry;
+  #mirrors: MirrorFamilies | undefined;
 
   constructor(registry: Registry) {
+    this.#registry = registry;
     this.profiles = new ProfileFamilies(registry);
     this.#http = familiesOf(registry, "http");
     this.#grpc = familiesOf(registry, "grpc");
@@ -38,6 +42,12 @@ export class RouteFamilies {
 
   of({ grpc }: RouteRule): Families {
     return grpc ? this.#grpc : this.#http;
+  }
+
+  /** Made when a route first has a mirror: most have none. */
+  get mirrors(): MirrorFamilies {
+    this.#mirrors ??= new MirrorFamilies(this.#registry);
+    return this.#mirrors;
   }
 }
 
@@ -87,6 +97,7 @@ export function parentLabels(parent: RouteRef | undefined, name: string, port: n
 export class RouteSeries {
   /** What taps are told of the route: a profile's own labels, or its name. */
   readonly routeLabels: Readonly<Record<string, string>>;
+  readonly #all: RouteFamilies;
   readonly #families: Families;
   readonly #labels: Labels;
   readonly #grpc: boolean;
@@ -96,6 +107,7 @@ export class RouteSeries {
   readonly #frames: HistogramSeries;
   readonly #statuses: StatusSeries;
   readonly #backends = new Map<RouteBackend, BackendSeries>();
+  #mirrors: Map<RouteBackend, MirrorSeries> | undefined;
 
   /**
    * @param parent see `parentLabels`
@@ -107,6 +119,7 @@ export class RouteSeries {
     const { profile } = rule;
     this.routeLabels = profile?.labels ?? ref;
     this.#profile = profile && new ProfileSeries(families.profiles, dst, profile);
+    this.#all = families;
     this.#families = families.of(rule);
     this.#grpc = rule.grpc;
     this.#labels = { ...parent, ...ref, ...prefixed("rt", profile?.labels ?? {}) };
@@ -152,6 +165,21 @@ export class RouteSeries {
     return series;
   }
 
+  /** Of the copies that go to `backend`. */
+  mirror(backend: RouteBackend): MirrorSeries {
+    this.#mirrors ??= new Map();
+    let series = this.#mirrors.get(backend);
+    if (!series) {
+      series = new MirrorSeries(
+        this.#all.mirrors,
+        { ...this.#labels, ...backendLabels(backend.ref) },
+        this.#grpc,
+      );
+      this.#mirrors.set(backend, series);
+    }
+    return series;
+  }
+
   retrying(): void {
     this.#families.retries.labels(this.#labels).inc();
   }
@@ -170,6 +198,17 @@ export class RouteSeries {
   }
 }
 
+function backendLabels({ group, kind, namespace, name, port, section }: RouteRef): Labels {
+  return {
+    backend_group: group,
+    backend_kind: kind,
+    backend_namespace: namespace,
+    backend_name: name,
+    backend_port: port || "",
+    backend_section_name: section,
+  };
+}
+
 /** Tries that go to one backend of a route. */
 class BackendSeries implements Account {
   readonly #profile: ProfileSeries | undefined;
@@ -185,15 +224,7 @@ class BackendSeries implements Account {
     profile: ProfileSeries | undefined,
     { ref }: RouteBackend,
   ) {
-    const labels = {
-      ...routeLabels,
-      backend_group: ref.group,
-      backend_kind: ref.kind,
-      backend_namespace: ref.namespace,
-      backend_name: ref.name,
-      backend_port: ref.port || "",
-      backend_section_name: ref.section,
-    };
+    const labels = { ...routeLabels, ...backendLabels(ref) };
     this.#profile = profile;
     this.#requests = families.backendRequests.labels(labels);
     this.#duration = families.backendDuration.labels(labels);

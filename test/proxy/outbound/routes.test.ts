@@ -1,122 +1,26 @@
 // Routes of the outbound side on real sockets: what goes where, what is changed, tried again, or given up in time.
-import * as http from "node:http";
 import * as http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { MessageOf } from "../../../src/api/codec.ts";
-import type { HttpRouteRule, OutboundPolicy } from "../../../src/api/outbound.ts";
 import { startOutbound } from "../../support/proxy-fakes.ts";
+import {
+  app,
+  ask,
+  backend,
+  ok,
+  prefix,
+  SERVICE,
+  scenarios,
+  seconds,
+  to,
+  world,
+} from "../../support/routed.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("outbound routes");
-const SERVICE = { ip: "127.0.0.1", port: 80 };
+const scenario = scenarios(test);
 
-type Undo = () => unknown;
-type Rule = Partial<MessageOf<typeof HttpRouteRule>>;
-
-function scenario(name: string, body: (keep: (undo: Undo) => void) => Promise<void>): void {
-  test(name, async () => {
-    const undo: Undo[] = [];
-    try {
-      await body((fn) => undo.push(fn));
-    } finally {
-      for (const fn of undo.reverse()) await fn();
-    }
-  });
-}
-
-interface App {
-  readonly port: number;
-  /** Bodies of the requests so far. */
-  readonly bodies: string[];
-  readonly requests: http.IncomingMessage[];
-}
-
-/** An application whose n-th request is answered by `answer`. */
-async function app(
-  keep: (undo: Undo) => void,
-  answer: (n: number, response: http.ServerResponse, request: http.IncomingMessage) => void,
-): Promise<App> {
-  const bodies: string[] = [];
-  const requests: http.IncomingMessage[] = [];
-  const server = http.createServer((request, response) => {
-    let body = "";
-    request.on("data", (chunk) => {
-      body += chunk;
-    });
-    request.on("end", () => {
-      bodies.push(body);
-      requests.push(request);
-      answer(bodies.length, response, request);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  keep(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { port: (server.address() as AddressInfo).port, bodies, requests };
-}
-
-const backend = (path: string) => ({
-  filters: [],
-  backend: { balancer: { discovery: { dst: { path } } } },
-});
-const to = (...paths: string[]) => ({ firstAvailable: { backends: paths.map(backend) } });
-const seconds = (ms: number) => ({ seconds: 0, nanos: ms * 1e6 });
-
-/** A proxy whose service has these rules; each named backend is an application. */
-async function world(keep: (undo: Undo) => void, apps: Record<string, App>, rules: Rule[]) {
-  const proxy = await startOutbound(SERVICE, { config: { failfastTimeout: 200 } });
-  keep(() => proxy.path.close());
-  for (const [name, { port }] of Object.entries(apps))
-    proxy.discovery.service("127.0.0.2:80", name, [{ port }]);
-  const routes = rules.map((rule, i) => ({
-    metadata: {
-      resource: { group: "g", kind: "HTTPRoute", name: `r${i}`, namespace: "ns", section: "", port: 0 },
-    },
-    hosts: [],
-    rules: [{ matches: [], filters: [], allowL5dRequestHeaders: false, ...rule }],
-  }));
-  const policy: MessageOf<typeof OutboundPolicy> = {
-    protocol: { detect: { http1: { routes }, http2: { routes } } },
-  };
-  proxy.discovery.outboundPolicy("127.0.0.1", 80);
-  proxy.discovery.policies.get("127.0.0.1:80")!.set(policy);
-  return proxy;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
-  readonly body: string;
-}
-
-function ask(
-  port: number,
-  path: string,
-  options: http.RequestOptions & { body?: string } = {},
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const { body, ...rest } = options;
-    const request = http.request({ port, host: "127.0.0.1", path, agent: false, ...rest }, (response) => {
-      let text = "";
-      response.on("data", (chunk) => {
-        text += chunk;
-      });
-      response.on("error", reject);
-      response.on("end", () =>
-        resolve({ status: response.statusCode!, headers: response.headers, body: text }),
-      );
-    });
-    request.on("error", reject);
-    request.end(body);
-  });
-}
-
-const ok = (text: string) => (_n: number, response: http.ServerResponse) => response.end(text);
-const prefix = (value: string) => ({ path: { prefix: value }, headers: [], queryParams: [] });
 const retry = (parts: object = {}) => ({
   maxRetries: 2,
   maxRequestBytes: 0,
@@ -200,7 +104,11 @@ scenario(
       ["1", "2", undefined, "y"],
     );
     const moved = await ask(proxy.port, "/old/x?q=1");
-    assert.equal([moved.status, moved.headers.location], [301, "http://new.test/new/x?q=1"]);
+    assert.equal(
+      [moved.status, moved.headers.location],
+      [301, `http://new.test:${proxy.port}/new/x?q=1`],
+      "the port stays where neither it nor the scheme is changed",
+    );
     const fault = await ask(proxy.port, "/fault");
     assert.equal([fault.status, fault.headers["l5d-proxy-error"]], [418, "on purpose"]);
     assert.is(a.bodies.length, 1);
