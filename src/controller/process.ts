@@ -1,11 +1,21 @@
-// What every controller's process does the same way: environment, log, client, admin port, graceful end.
+// What every controller's process does the same way: environment, log, client, admin port, readiness, leadership, and an
+// end that hands over what it serves.
+//
+// Ready means: it can answer now. It stays ready while the API server is away, because what is known serves on.
+//
+// The end (SIGTERM): not ready, so that nobody new is sent here → what is served goes to other replicas (`onHandover`) →
+// what was opened is closed, last opened first (`onStop`) → exit. A second signal exits at once.
 import type { Server } from "node:http";
+import { hostname } from "node:os";
 import { KubeClient } from "../kube/client.ts";
 import { type ClusterConfig, loadInCluster } from "../kube/config.ts";
+import { LeaderElection } from "../kube/lease.ts";
 import { Reflector, type ReflectorOptions } from "../kube/reflector.ts";
 import type { KubeObject } from "../kube/types.ts";
 import { createLogger, type Logger, parseLevel } from "../log/logger.ts";
+
 import { Registry } from "../metrics/registry.ts";
+import { type Clock, systemClock } from "../util/clock.ts";
 import { errorMessage } from "../util/error.ts";
 import { VERSION } from "../util/version.ts";
 import { listenAdmin } from "./admin.ts";
@@ -16,19 +26,141 @@ export interface ControllerProcess {
   readonly log: Logger;
   readonly client: KubeClient;
   readonly registry: Registry;
+  readonly clock: Clock;
   readonly namespace: string;
   /** Port to serve on. */
   readonly port: number;
   /** A started reflector; the process is not ready before it is synced. */
   reflect<T extends KubeObject>(options: ReflectorOptions<T>): Reflector<T>;
-  /** Another condition of readiness. */
-  readyWhen(condition: () => boolean): void;
-  /** Runs at the end, in order; the process leaves when all are done or after the grace. */
+  /** A started election among the replicas for the Lease of this name. */
+  elect(name: string): LeaderElection;
+  /** Another condition of readiness. @param what is waited for, as /ready says it */
+  readyWhen(what: string, condition: () => boolean): void;
+  /** Runs at the end, when the process is not ready any more and still serves; all together. */
+  onHandover(hand: () => Promise<void>): void;
+  /** Runs after the handover, last registered first. */
   onStop(stop: () => void | Promise<void>): void;
 }
 
-/** Time that ending takes at most, ms. */
+/** How long a port serves on after we say that we leave, ms: until kube-proxy and API server know it. */
+const FAREWELL = 2_000;
+/** Handing over takes at most this long, ms. */
+const HANDOVER_GRACE = 12_000;
+/** Closing takes at most this long, ms; both together stay below the 30 s after which a pod is killed. */
 const STOP_GRACE = 5_000;
+
+/** The part of a process that does not touch the process itself. */
+export interface Controller extends ControllerProcess {
+  /** What it still waits for; nothing when it is ready. */
+  unready(): readonly string[];
+  /** `setUp` is through. */
+  started(): void;
+  /** Not ready, handed over, closed. Asked again, it is the same end. */
+  stop(): Promise<void>;
+}
+
+export interface ControllerOptions {
+  readonly env: NodeJS.ProcessEnv;
+  readonly log: Logger;
+  readonly client: KubeClient;
+  readonly registry: Registry;
+  readonly port: number;
+  readonly clock?: Clock;
+}
+
+export function createController(options: ControllerOptions): Controller {
+  const { env, log, client, registry, clock = systemClock } = options;
+  const conditions: { readonly what: string; readonly met: () => boolean }[] = [];
+  const handovers: (() => Promise<void>)[] = [];
+  const stops: (() => void | Promise<void>)[] = [];
+  let started = false;
+  let ending: Promise<void> | undefined;
+  const attempt = async (what: string, step: () => void | Promise<void>) => {
+    try {
+      await step();
+    } catch (error) {
+      log.warn(`${what} failed`, { error: errorMessage(error) });
+    }
+  };
+  const within = (ms: number, work: Promise<unknown>) => {
+    const limit = new Promise<void>((resolve) => {
+      const timer = clock.after(ms, resolve);
+      void work.finally(() => {
+        clock.clear(timer);
+        resolve();
+      });
+    });
+    return limit;
+  };
+  return {
+    env,
+    log,
+    client,
+    registry,
+    clock,
+    namespace: env["MESH_NAMESPACE"] ?? client.config.namespace,
+    port: options.port,
+    reflect(reflecting) {
+      const { path } = reflecting;
+      const reflector = new Reflector(client, {
+        clock,
+        onError: (error) => log.warn("watching failed, trying again", { path, error: errorMessage(error) }),
+        ...reflecting,
+      });
+      observeReflector(registry, clock, path, reflector);
+      conditions.push({ what: `the first list of ${path}`, met: () => reflector.isSynced });
+      stops.push(() => reflector.stop());
+      return reflector.start();
+    },
+    elect(name) {
+      const election = new LeaderElection({
+        client,
+        namespace: this.namespace,
+        name,
+        // A pod's name: no two of them are the same.
+        identity: hostname(),
+        labels: { "linkerd.io/control-plane-ns": this.namespace },
+        clock,
+        registry,
+        onError: (error) =>
+          log.info("the Lease could not be taken or renewed", { lease: name, error: errorMessage(error) }),
+      });
+      election.onChange((leading) =>
+        log.info(leading ? "this replica leads" : "this replica leads no more", { lease: name }),
+      );
+      stops.push(() => election.stop());
+      return election.start();
+    },
+    readyWhen: (what, met) => void conditions.push({ what, met }),
+    onHandover: (hand) => void handovers.push(hand),
+    onStop: (stop) => void stops.push(stop),
+    unready() {
+      if (ending) return ["the end: this replica is leaving"];
+      const missing = conditions.filter(({ met }) => !met()).map(({ what }) => what);
+      return started || missing.length > 0 ? missing : ["the start"];
+    },
+    started() {
+      started = true;
+    },
+    stop() {
+      ending ??= (async () => {
+        const handing = handovers.map((hand) => attempt("handing over", hand));
+        await within(HANDOVER_GRACE, Promise.all(handing));
+        await within(
+          STOP_GRACE,
+          (async () => {
+            for (const each of stops.reverse()) await attempt("closing", each);
+          })(),
+        );
+      })();
+      return ending;
+    },
+  };
+}
+
+/** A handover for servers whose callers choose a replica for each request: serve until they choose none of ours. */
+export const serveOn = (clock: Clock) => (): Promise<void> =>
+  new Promise((resolve) => void clock.after(FAREWELL, resolve));
 
 /**
  * Runs a controller: `setUp` builds it, then the process is ready when its reflectors are synced.
@@ -45,58 +177,44 @@ export async function runController(
     level: parseLevel(env["MESH_LOG_LEVEL"]),
     format: env["MESH_LOG_FORMAT"] === "json" ? "json" : "plain",
   });
-  const config = inCluster(name);
-  const client = new KubeClient(config);
+  const client = new KubeClient(inCluster(name));
   const registry = new Registry();
   observeProcess(registry);
-  const conditions: (() => boolean)[] = [];
-  const stops: (() => void | Promise<void>)[] = [];
-  let ready = false;
-  let stopping = false;
+  const controller = createController({
+    env,
+    log,
+    client,
+    registry,
+    port: Number(env["MESH_PORT"] ?? ports.port),
+  });
   const admin: Server = await listenAdmin({
     port: Number(env["MESH_ADMIN_PORT"] ?? ports.adminPort),
     registry,
-    ready: () => ready && !stopping && conditions.every((condition) => condition()),
+    log,
+    unready: () => controller.unready(),
   });
 
+  let asked = false;
   const stop = async (signal: string) => {
-    if (stopping) return;
-    stopping = true;
+    if (asked) process.exit(0);
+    asked = true;
     log.info("stopping", { signal });
-    setTimeout(() => process.exit(0), STOP_GRACE).unref();
-    for (const each of stops) await each();
+    // The bounds of its steps keep it below this; a bug there must not.
+    setTimeout(() => process.exit(0), HANDOVER_GRACE + STOP_GRACE + 1_000).unref();
+    await controller.stop();
     admin.close();
     process.exit(0);
   };
-  process.once("SIGTERM", stop);
-  process.once("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
 
   try {
-    await setUp({
-      env,
-      log,
-      client,
-      registry,
-      namespace: env["MESH_NAMESPACE"] ?? config.namespace,
-      port: Number(env["MESH_PORT"] ?? ports.port),
-      reflect(options) {
-        const reflector = new Reflector(client, {
-          onError: (error) =>
-            log.warn("watching failed, trying again", { path: options.path, error: errorMessage(error) }),
-          ...options,
-        });
-        conditions.push(() => reflector.isSynced);
-        stops.push(() => reflector.stop());
-        return reflector.start();
-      },
-      readyWhen: (condition) => void conditions.push(condition),
-      onStop: (each) => void stops.push(each),
-    });
+    await setUp(controller);
   } catch (error) {
     log.error(`${name} cannot start`, { error: errorMessage(error) });
     process.exit(1);
   }
-  ready = true;
+  controller.started();
   log.info(`${name} is serving`, { version: VERSION });
 }
 
@@ -107,6 +225,38 @@ function inCluster(name: string): ClusterConfig {
     process.stderr.write(`${name}: ${errorMessage(error)}\n`);
     process.exit(1);
   }
+}
+
+/** How a reflector keeps up: what it holds, how often it asked, how long ago the API server was last heard. */
+function observeReflector(
+  registry: Registry,
+  clock: Clock,
+  path: string,
+  reflector: Pick<Reflector, "stats" | "size" | "isSynced">,
+): void {
+  const labels = { path };
+  const gauge = (name: string, help: string) => registry.gauge(name, help).labels(labels);
+  const counter = (name: string, help: string) => registry.counter(name, help).labels(labels);
+  const objects = gauge("kube_reflector_objects", "Objects that are known.");
+  const synced = gauge("kube_reflector_synced", "1 once the first list was complete.");
+  const silence = gauge(
+    "kube_reflector_silence_seconds",
+    "Since the API server was last heard; bookmarks come about every minute.",
+  );
+  const lists = counter("kube_reflector_lists_total", "Complete lists.");
+  const watches = counter("kube_reflector_watches_total", "Watches begun.");
+  const events = counter("kube_reflector_events_total", "Changes told by watches.");
+  const errors = counter("kube_reflector_errors_total", "Lists and watches that failed.");
+  registry.onCollect(() => {
+    const { stats } = reflector;
+    objects.set(reflector.size);
+    synced.set(reflector.isSynced ? 1 : 0);
+    silence.set(stats.heardAt === undefined ? 0 : (clock.monotonic() - stats.heardAt) / 1_000);
+    lists.inc(stats.lists - lists.value);
+    watches.inc(stats.watches - watches.value);
+    events.inc(stats.events - events.value);
+    errors.inc(stats.errors - errors.value);
+  });
 }
 
 /** The metrics of a process that every dashboard knows. */

@@ -3,7 +3,7 @@
 import { Backoff } from "../util/backoff.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import type { KubeClient, Query } from "./client.ts";
-import { isGone } from "./error.ts";
+import { isGone, KubeApiError } from "./error.ts";
 import type { KubeObject, ObjectMeta } from "./types.ts";
 
 export interface ReflectorHandler<T> {
@@ -45,6 +45,19 @@ export const keyOf = (object: KubeObject): string =>
     ? object.metadata.name
     : `${object.metadata.namespace}/${object.metadata.name}`;
 
+/** What a reflector has done since its start. */
+export interface ReflectorStats {
+  lists: number;
+  watches: number;
+  /** Changes that watches brought. */
+  events: number;
+  errors: number;
+  /** When the server was last heard: a list, an event, a bookmark (monotonic, ms); undefined before the first. */
+  heardAt: number | undefined;
+}
+
+/** A watch that brings nothing for this long is made again, ms: servers send a bookmark every minute or so. */
+const IDLE = 150_000;
 /** A watch that ended sooner is followed by a wait, ms. */
 const SHORT_WATCH = 1_000;
 
@@ -59,6 +72,7 @@ export class Reflector<T extends KubeObject = KubeObject> {
   #objects = new Map<string, T>();
   #resolveSynced: () => void = () => {};
   #isSynced = false;
+  readonly stats: ReflectorStats = { lists: 0, watches: 0, events: 0, errors: 0, heardAt: undefined };
   #running = false;
 
   constructor(client: KubeClient, options: ReflectorOptions<T>) {
@@ -113,8 +127,10 @@ export class Reflector<T extends KubeObject = KubeObject> {
       try {
         version ??= await this.#list();
         const began = this.#clock.monotonic();
+        this.stats.watches += 1;
         for await (const event of this.#watch(version)) {
           backoff.reset();
+          this.stats.heardAt = this.#clock.monotonic();
           version = event.object.metadata.resourceVersion ?? version;
           this.#take(event.type, event.object);
         }
@@ -122,8 +138,11 @@ export class Reflector<T extends KubeObject = KubeObject> {
         if (this.#clock.monotonic() - began < SHORT_WATCH) await this.#wait(backoff.next());
       } catch (error) {
         if (this.#abort.signal.aborted) return;
-        if (isGone(error)) version = undefined;
-        else this.#options.onError?.(error);
+        if (forgets(error)) version = undefined;
+        if (!isGone(error)) {
+          this.stats.errors += 1;
+          this.#options.onError?.(error);
+        }
         await this.#wait(backoff.next());
       }
     }
@@ -137,13 +156,15 @@ export class Reflector<T extends KubeObject = KubeObject> {
     const timeoutSeconds = this.#options.timeoutSeconds ?? Math.round(300 * (1 + this.#clock.random()));
     return this.#client.watch<T>(this.#options.path, {
       query: { ...this.#query(), resourceVersion: version, timeoutSeconds },
-      idleTimeout: (timeoutSeconds + 30) * 1_000,
+      idleTimeout: IDLE,
       signal: this.#abort.signal,
     });
   }
 
   async #list(): Promise<string> {
     const list = await this.#client.list<T>(this.#options.path, this.#query(), this.#abort.signal);
+    this.stats.lists += 1;
+    this.stats.heardAt = this.#clock.monotonic();
     const fresh = new Set<string>();
     for (const object of list.items) {
       fresh.add(keyOf(object));
@@ -159,6 +180,7 @@ export class Reflector<T extends KubeObject = KubeObject> {
   }
 
   #take(type: string, object: T): void {
+    if (type !== "BOOKMARK") this.stats.events += 1;
     if (type === "ADDED" || type === "MODIFIED") this.#put(object);
     else if (type === "DELETED") this.#remove(keyOf(object), object);
   }
@@ -196,4 +218,15 @@ export class Reflector<T extends KubeObject = KubeObject> {
       signal.addEventListener("abort", done, { once: true });
     });
   }
+}
+
+/**
+ * Whether our version is worth nothing any more, so that all must be listed anew: the server says it is too old (410), or
+ * one that it never gave (its data come from a backup), or takes it for no version at all. A server that is only busy or
+ * away (429, 5xx, no connection) goes on from where it was.
+ */
+function forgets(error: unknown): boolean {
+  if (!(error instanceof KubeApiError)) return false;
+  if (error.status === 504) return /too large resource version/i.test(error.message);
+  return error.status < 500 && error.status !== 429;
 }

@@ -69,3 +69,7 @@ export function cidrHas(cidr: Cidr, ip: string | { family: 4 | 6; bits: bigint }
 export function formatCidr(cidr: Cidr): string {
   return `${formatIp(cidr.family, cidr.bits)}/${cidr.prefix}`;
 }
+
+/** Whether a socket's address is this host's own, so that the peer is in the same network namespace. */
+export const isLoopback = (address: string | undefined): boolean =>
+  address !== undefined && /^(::ffff:)?127\.|^::1$/.test(address);

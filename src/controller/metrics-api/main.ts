@@ -7,7 +7,7 @@ import { essentialMetadata, keyOf } from "../../kube/reflector.ts";
 import type { Pod } from "../../kube/types.ts";
 import { systemClock } from "../../util/clock.ts";
 import { parseDuration } from "../../util/duration.ts";
-import { runController } from "../process.ts";
+import { runController, serveOn } from "../process.ts";
 import { type PodRecord, podRecord } from "./pod.ts";
 import { Scraper } from "./scraper.ts";
 import { createMetricsServer } from "./server.ts";
@@ -43,6 +43,7 @@ export function main(): Promise<void> {
     server.listen(controller.port);
     await once(server, "listening");
     void reflector.synced.then(() => scraper.start());
+    controller.onHandover(serveOn(controller.clock));
     controller.onStop(() => {
       scraper.stop();
       server.close();

@@ -10,7 +10,7 @@ import type { Namespace } from "../../kube/types.ts";
 import { mergeTrees, readValues, type Values } from "../../manifests/values.ts";
 import { errorMessage } from "../../util/error.ts";
 import { EventRecorder } from "../event-recorder.ts";
-import { runController } from "../process.ts";
+import { runController, serveOn } from "../process.ts";
 import { watchFiles } from "../watched-file.ts";
 import { createReview } from "./review.ts";
 import { createWebhookServer } from "./server.ts";
@@ -68,6 +68,7 @@ export function main(): Promise<void> {
     await namespaces.synced;
     webhook.server.listen(process.port);
     await once(webhook.server, "listening");
+    process.onHandover(serveOn(process.clock));
     process.onStop(async () => {
       configuration.stop();
       certificate.stop();

@@ -6,6 +6,7 @@ import { TLSSocket } from "node:tls";
 import { LEVELS, type Level, type Logger, parseLevel } from "../../log/logger.ts";
 import type { Registry } from "../../metrics/registry.ts";
 import type { Clock } from "../../util/clock.ts";
+import { isLoopback } from "../../util/ip.ts";
 import type { IdentitySource } from "../ports.ts";
 import { type AdminRequest, type AdminResponse, serveHttp, text } from "./http.ts";
 import { LogStreams } from "./logs.ts";
@@ -171,6 +172,3 @@ function decoded(text: string): string {
     return text;
   }
 }
-
-const isLoopback = (address: string | undefined): boolean =>
-  address !== undefined && /^(::ffff:)?127\.|^::1$/.test(address);
