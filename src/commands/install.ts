@@ -17,12 +17,17 @@ export default class Install extends MeshCommand<typeof Install> {
     "<%= config.bin %> install --crds | kubectl apply -f -",
     "<%= config.bin %> install | kubectl apply -f -",
     "<%= config.bin %> install --apply --set proxy.logLevel=debug",
+    "<%= config.bin %> install --ha | kubectl apply -f -",
   ];
   static override flags = {
     crds: Flags.boolean({ summary: "The custom resource definitions only; they come first." }),
     apply: Flags.boolean({
       exclusive: ["ignore-cluster"],
       summary: "Apply to the cluster (server-side) instead of printing.",
+    }),
+    ha: Flags.boolean({
+      summary:
+        "Three replicas on three nodes, disruption budgets, no pod without its proxy; --set wins over it.",
     }),
     "ignore-cluster": Flags.boolean({
       summary: "Ask the cluster nothing: not whether the mesh is there already.",
@@ -77,12 +82,12 @@ export default class Install extends MeshCommand<typeof Install> {
     return new KubeClient(await loadKubeConfig(this.clusterOptions));
   }
 
-  /** What the user set: files, then --set, then the flags with names of their own. */
+  /** What the user set, over --ha: files, then --set, then the flags with names of their own. */
   async #tree(): Promise<unknown> {
-    const { mergeTrees, treeOfSets } = await import("../manifests/index.ts");
+    const { HA_VALUES, mergeTrees, treeOfSets } = await import("../manifests/index.ts");
     const { valuePathOf } = await import("../inject/index.ts");
     const { parse } = await import("../util/yaml.ts");
-    let tree: unknown = {};
+    let tree: unknown = this.flags.ha ? HA_VALUES : {};
     for (const file of this.flags.values ?? []) {
       const text = await readFile(file, "utf8");
       let values: unknown;

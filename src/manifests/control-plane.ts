@@ -49,6 +49,7 @@ export function controlPlane({ values, identity, webhook }: ControlPlaneOptions)
     }),
     ...keys.flatMap((key) => servicesOf(values, COMPONENTS[key])),
     ...keys.map((key) => deploymentOf(values, key)),
+    ...(values.enablePodDisruptionBudget ? keys.map((key) => disruptionBudgetOf(values, key)) : []),
     injectorWebhook(values, webhook.caBundle),
   ];
 }
@@ -225,10 +226,7 @@ function partOf(values: Values, key: ComponentKey): Part {
 function deploymentOf(values: Values, key: ComponentKey): Manifest {
   const component: ComponentNames = COMPONENTS[key];
   const labels = labelsOf(values, component.name);
-  const selector = {
-    [KEYS.controlPlaneComponent]: component.name,
-    [KEYS.controlPlaneNs]: values.namespace,
-  };
+  const selector = selectorOf(values, component);
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -236,8 +234,50 @@ function deploymentOf(values: Values, key: ComponentKey): Manifest {
     spec: {
       replicas: values.controllerReplicas,
       revisionHistoryLimit: 10,
+      strategy: values.deploymentStrategy,
       selector: { matchLabels: selector },
       template: meshed(values, component, podTemplate(values, component, partOf(values, key), labels)),
+    },
+  };
+}
+
+const selectorOf = (values: Values, component: ComponentNames): Record<string, string> => ({
+  [KEYS.controlPlaneComponent]: component.name,
+  [KEYS.controlPlaneNs]: values.namespace,
+});
+
+/** Drains of nodes and other evictions leave enough replicas at work. */
+function disruptionBudgetOf(values: Values, key: ComponentKey): Manifest {
+  const component: ComponentNames = COMPONENTS[key];
+  return {
+    apiVersion: "policy/v1",
+    kind: "PodDisruptionBudget",
+    metadata: {
+      name: component.workload,
+      namespace: values.namespace,
+      labels: labelsOf(values, component.name),
+    },
+    spec: {
+      maxUnavailable: values.controller.podDisruptionBudget.maxUnavailable,
+      selector: { matchLabels: selectorOf(values, component) },
+    },
+  };
+}
+
+/** Never two on a node; over zones as far as there are several. */
+function antiAffinityOf(values: Values, component: ComponentNames): object {
+  const labelSelector = { matchLabels: selectorOf(values, component) };
+  return {
+    podAntiAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: [
+        { labelSelector, topologyKey: "kubernetes.io/hostname" },
+      ],
+      preferredDuringSchedulingIgnoredDuringExecution: [
+        {
+          weight: 100,
+          podAffinityTerm: { labelSelector, topologyKey: "topology.kubernetes.io/zone" },
+        },
+      ],
     },
   };
 }
@@ -268,6 +308,7 @@ function podTemplate(
       automountServiceAccountToken: false,
       ...(values.imagePullSecrets.length > 0 ? { imagePullSecrets: values.imagePullSecrets } : {}),
       nodeSelector: values.nodeSelector,
+      ...(values.enablePodAntiAffinity ? { affinity: antiAffinityOf(values, component) } : {}),
       ...(values.tolerations.length > 0 ? { tolerations: values.tolerations } : {}),
       securityContext: { seccompProfile: { type: "RuntimeDefault" } },
       containers: [controllerContainer(values, component, part)],

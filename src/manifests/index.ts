@@ -16,4 +16,4 @@ export {
   valuesOf,
 } from "./installed.ts";
 export * from "./names.ts";
-export { DEFAULT_VALUES, mergeTrees, readValues, treeOfSets, type Values } from "./values.ts";
+export { DEFAULT_VALUES, HA_VALUES, mergeTrees, readValues, treeOfSets, type Values } from "./values.ts";

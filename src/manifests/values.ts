@@ -116,6 +116,15 @@ const schema = object({
   controllerUID: id(CONTROLLER_UID),
   controllerGID: id(CONTROLLER_UID),
   controllerResources: resources("50m", "64Mi", "512Mi"),
+  highAvailability: flag(false),
+  /** Replicas of a controller never share a node, and are spread over zones where there are several. */
+  enablePodAntiAffinity: flag(false),
+  enablePodDisruptionBudget: flag(false),
+  controller: object({ podDisruptionBudget: object({ maxUnavailable: integer(1, { min: 0, max: 100 }) }) }),
+  deploymentStrategy: map({
+    type: "RollingUpdate",
+    rollingUpdate: { maxUnavailable: "25%", maxSurge: "25%" },
+  }),
   disableIPv6: flag(true),
   identityTrustAnchorsPEM: text(""),
   identityTrustDomain: matching("a DNS domain", DNS_NAME, CLUSTER_DOMAIN),
@@ -155,6 +164,22 @@ export type ProxyValues = Values["proxy"];
 export { schema as valuesSchema };
 
 export const DEFAULT_VALUES: Values = schema.fallback;
+
+/**
+ * What `install --ha` changes, in Linkerd's words and with its numbers, memory apart: for Node's processes there is
+ * somewhat more. Everything that the user sets wins over it.
+ */
+export const HA_VALUES = {
+  highAvailability: true,
+  controllerReplicas: 3,
+  enablePodAntiAffinity: true,
+  enablePodDisruptionBudget: true,
+  // Required anti-affinity leaves no room for a further replica on a cluster of three nodes.
+  deploymentStrategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 1, maxSurge: "25%" } },
+  controllerResources: { cpu: { request: "100m" }, memory: { request: "100Mi", limit: "512Mi" } },
+  proxy: { resources: { cpu: { request: "100m" }, memory: { request: "40Mi", limit: "250Mi" } } },
+  webhookFailurePolicy: "Fail",
+} as const;
 
 /**
  * Values from untyped input (a values file, the ConfigMap), with defaults where it says nothing.

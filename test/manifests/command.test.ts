@@ -41,6 +41,21 @@ async function against(start: () => Promise<Cluster>, ...argv: string[]) {
   }
 }
 
+test("--ha sets what a cluster of several nodes wants, and what the user sets wins over it", async () => {
+  const { stdout, code } = await runCommand(
+    "install",
+    "--ignore-cluster",
+    "--ha",
+    "--set",
+    "controllerReplicas=5",
+  );
+  assert.is(code, 0);
+  const objects = parseAllDocuments(stdout).map((document) => document.toJS());
+  const deployments = objects.filter(({ kind }) => kind === "Deployment");
+  assert.ok(deployments.every(({ spec }) => spec.replicas === 5));
+  assert.is(objects.filter(({ kind }) => kind === "PodDisruptionBudget").length, deployments.length);
+});
+
 test("without a cluster, install prints manifests with the values that were set", async () => {
   const values = file("values.yaml", "proxy:\n  logLevel: debug\n  uid: 3000\n");
   const { stdout, code } = await runCommand(

@@ -9,7 +9,10 @@ import {
   createWebhookCredentials,
   customResourceDefinitions,
   DEFAULT_VALUES,
+  HA_VALUES,
   type Manifest,
+  mergeTrees,
+  readValues,
 } from "../../src/manifests/index.ts";
 import { createRoot, verifyChain } from "../../src/pki/index.ts";
 
@@ -212,5 +215,72 @@ function assertStructural(node: unknown, at: string): void {
     assertStructural(value, `${at}.${key}`);
   }
 }
+
+test("with high availability, every controller has three replicas apart, a budget, and strict webhooks", () => {
+  const ha = readValues(mergeTrees(HA_VALUES, { identityTrustAnchorsPEM: identity.trustAnchors }));
+  const rendered = controlPlane({ values: ha, identity, webhook });
+  const of = (kind: string) => rendered.filter((object) => object.kind === kind);
+  const deployments = of("Deployment");
+  assert.ok(deployments.length >= 5);
+  assert.equal(
+    of("PodDisruptionBudget").map(({ metadata }) => metadata.name),
+    deployments.map(({ metadata }) => metadata.name),
+  );
+  for (const deployment of deployments) {
+    const { spec, metadata } = deployment as unknown as {
+      metadata: { name: string };
+      spec: {
+        replicas: number;
+        strategy: object;
+        selector: { matchLabels: Record<string, string> };
+        template: {
+          metadata: { labels: Record<string, string> };
+          spec: {
+            affinity: {
+              podAntiAffinity: {
+                requiredDuringSchedulingIgnoredDuringExecution: {
+                  topologyKey: string;
+                  labelSelector: object;
+                }[];
+              };
+            };
+            containers: { resources: object }[];
+            initContainers: { name: string; resources: { requests: object } }[];
+          };
+        };
+      };
+    };
+    assert.is(spec.replicas, 3);
+    assert.equal(spec.strategy, {
+      type: "RollingUpdate",
+      rollingUpdate: { maxUnavailable: 1, maxSurge: "25%" },
+    });
+    const [apart] =
+      spec.template.spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution;
+    assert.is(apart!.topologyKey, "kubernetes.io/hostname");
+    assert.equal(apart!.labelSelector, spec.selector);
+    const budget = of("PodDisruptionBudget").find((each) => each.metadata.name === metadata.name)!;
+    assert.equal(budget["spec"], { maxUnavailable: 1, selector: spec.selector });
+    assert.equal(spec.template.spec.containers[0]!.resources, {
+      requests: { cpu: "100m", memory: "100Mi" },
+      limits: { memory: "512Mi" },
+    });
+    const proxy = spec.template.spec.initContainers.find(({ name }) => name === "linkerd-proxy");
+    assert.equal(proxy!.resources.requests, { cpu: "100m", memory: "40Mi" });
+    for (const [key, value] of Object.entries(spec.selector.matchLabels))
+      assert.is(spec.template.metadata.labels[key], value);
+  }
+  for (const configuration of [
+    ...of("MutatingWebhookConfiguration"),
+    ...of("ValidatingWebhookConfiguration"),
+  ])
+    for (const { failurePolicy } of configuration["webhooks"] as { failurePolicy: string }[])
+      assert.is(failurePolicy, "Fail");
+  assert.is(
+    controlPlane({ values, identity, webhook }).filter(({ kind }) => kind === "PodDisruptionBudget").length,
+    0,
+    "one replica could never be moved under a budget",
+  );
+});
 
 test.run();

@@ -6,6 +6,7 @@ import type { Controller } from "./controller.ts";
 import { CronJobController } from "./cron-job.ts";
 import { DaemonSetController } from "./daemon-set.ts";
 import { DeploymentController } from "./deployment.ts";
+import { DisruptionController } from "./disruption.ts";
 import { publishDnsService } from "./dns-service.ts";
 import { EndpointsController } from "./endpoints.ts";
 import { GarbageCollector } from "./garbage-collector.ts";
@@ -42,6 +43,7 @@ export async function startControllers(options: ControllersOptions): Promise<{ s
     new NamespaceController(context),
     new GarbageCollector(context),
     new PodGarbageCollector(context),
+    new DisruptionController(context),
     new EndpointsController(context),
     new ReplicaSetController(context),
     new DeploymentController(context),

@@ -246,4 +246,38 @@ test("bodies beyond the limit are refused", async ({ api }) => {
   assert.is(status, 413);
 });
 
+test("an eviction takes what a disruption budget allows, once, and is refused after", async ({ api }) => {
+  const pods = "/api/v1/namespaces/default/pods";
+  const budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+  for (const name of ["evict-a", "evict-b", "evict-c"]) {
+    await api.call("POST", pods, {
+      body: {
+        metadata: { name, labels: { app: "evict" } },
+        spec: { containers: [{ name: "c", image: "x" }] },
+      },
+    });
+    if (name === "evict-c") continue;
+    const { body } = await api.call("GET", `${pods}/${name}`);
+    await api.call("PUT", `${pods}/${name}/status`, { body: { ...body, status: { phase: "Running" } } });
+  }
+  const budget = await api.call("POST", budgets, {
+    body: {
+      metadata: { name: "evict" },
+      spec: { maxUnavailable: 1, selector: { matchLabels: { app: "evict" } } },
+    },
+  });
+  await api.call("PUT", `${budgets}/evict/status`, {
+    body: { ...budget.body, status: { disruptionsAllowed: 1, desiredHealthy: 1, currentHealthy: 2 } },
+  });
+  const evict = (name: string) =>
+    api.call("POST", `${pods}/${name}/eviction`, {
+      body: { apiVersion: "policy/v1", kind: "Eviction", metadata: { name, namespace: "default" } },
+    });
+  assert.is((await evict("evict-a")).status, 201);
+  const refused = await evict("evict-b");
+  assert.is(refused.status, 429);
+  assert.is(refused.body.details.causes[0].reason, "DisruptionBudget");
+  assert.is((await evict("evict-c")).status, 201, "one that does no work yet may always go");
+});
+
 test.run();

@@ -217,4 +217,51 @@ test("nodes are registered, ready and leased; pods of a lost node are removed", 
   await eventually(() => !t.cluster.get(podRef("a")));
 });
 
+test("a disruption budget's status follows its pods and what their owner wants", async ({ t }) => {
+  const budget = (name: string, spec: Json) =>
+    t.create("policy", "poddisruptionbudgets", {
+      metadata: { name },
+      spec: { selector: { matchLabels: { app: "web" } }, ...spec },
+    });
+  const statusOf = (name: string) =>
+    t.cluster.get({ group: "policy", resource: "poddisruptionbudgets", namespace: "default", name })?.[
+      "status"
+    ];
+  await budget("most", { maxUnavailable: 1 });
+  await budget("half", { minAvailable: "50%" });
+  await budget("two", { minAvailable: 2 });
+  await t.create("apps", "deployments", {
+    metadata: { name: "web" },
+    spec: {
+      replicas: 3,
+      selector: { matchLabels: { app: "web" } },
+      template: {
+        metadata: { labels: { app: "web" } },
+        spec: { containers: [{ name: "c", image: "x" }] },
+      },
+    },
+  });
+  const table: [string, number, number][] = [
+    ["most", 2, 1],
+    ["half", 2, 1],
+    ["two", 2, 1],
+  ];
+  for (const [name, desiredHealthy, disruptionsAllowed] of table) {
+    await eventually(() => statusOf(name)?.currentHealthy === 3, name);
+    assert.equal(statusOf(name), {
+      observedGeneration: 1,
+      expectedPods: 3,
+      currentHealthy: 3,
+      desiredHealthy,
+      disruptionsAllowed,
+    });
+  }
+  await t.settle(t.pods({ app: "web" })[0]!, "unready");
+  for (const [name] of table)
+    await eventually(
+      () => statusOf(name).disruptionsAllowed === 0 && statusOf(name).currentHealthy === 2,
+      name,
+    );
+});
+
 test.run();
