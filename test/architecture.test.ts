@@ -11,8 +11,8 @@ const source = join(packageRoot(), "src");
 
 /** The layers, lowest first; rooms of one layer do not import each other. */
 const LAYERS = [
-  ["util", "log", "metrics"],
-  ["api", "http2"],
+  ["util", "log", "metrics", "schema"],
+  ["api", "http2", "crds"],
   ["rules", "pki"],
   ["kube"],
   ["inject", "manifests"],
@@ -25,6 +25,7 @@ const LAYERS = [
 const NEIGHBOURS: Record<string, string[]> = {
   util: ["log", "metrics"],
   log: ["util"],
+  schema: ["util"],
   metrics: ["util"],
   rules: ["pki"],
   // The control plane is injected like any pod; names and values are what injection is made from.

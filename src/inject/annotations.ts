@@ -1,8 +1,8 @@
 // Settings by annotation: what each `config.linkerd.io/…` key sets, values < namespace < pod, nothing ignored
 // in silence.
 import { KEYS } from "../manifests/names.ts";
-import { type Problem, schemaAt } from "../manifests/schema.ts";
 import { mergeTrees, type Values, valuesSchema } from "../manifests/values.ts";
+import { check, schemaAt } from "../schema/index.ts";
 import { parseDuration } from "../util/duration.ts";
 import { errorMessage } from "../util/error.ts";
 import { nearest } from "../util/nearest.ts";
@@ -167,10 +167,9 @@ function readAnnotation(
     const named = setting.path === "proxy.opaquePorts" ? numbered(text, portNames) : text;
     const schema = schemaAt(valuesSchema, setting.path);
     if ("message" in schema) throw new Error(schema.message);
-    const found: Problem[] = [];
-    const value = schema.read(schema.fromText((setting.read ?? String)(named)), "", found);
-    return found.length > 0
-      ? found.map((problem) => problem.message).join("; ")
+    const { value, problems } = check(schema, schema.fromText((setting.read ?? String)(named)));
+    return problems.length > 0
+      ? problems.map((problem) => problem.message).join("; ")
       : { path: setting.path, value };
   } catch (error) {
     return errorMessage(error);

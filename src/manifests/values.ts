@@ -2,64 +2,68 @@
 // Names are Linkerd's where Linkerd has the value.
 
 import { DEFAULT_POLICIES } from "../rules/default-policy.ts";
-import { parseDuration } from "../util/duration.ts";
-import { MeshError } from "../util/error.ts";
-import { parseCidr } from "../util/ip.ts";
-import { parsePortSet } from "../util/port-set.ts";
-import { VERSION } from "../util/version.ts";
-import { CLUSTER_DOMAIN, CONTROLLER_UID, MESH_NAMESPACE, PORTS, PROXY_UID } from "./names.ts";
 import {
+  anyMap,
+  check,
   choice,
   decimal,
   flag,
   type Infer,
   integer,
   list,
-  map,
-  object,
   type Problem,
   parsed,
+  problemText,
   schemaAt,
+  settings,
   text,
-} from "./schema.ts";
+} from "../schema/index.ts";
+import { parseDuration } from "../util/duration.ts";
+import { MeshError } from "../util/error.ts";
+import { parseCidr } from "../util/ip.ts";
+import { parsePortSet } from "../util/port-set.ts";
+import { VERSION } from "../util/version.ts";
+import { CLUSTER_DOMAIN, CONTROLLER_UID, MESH_NAMESPACE, PORTS, PROXY_UID } from "./names.ts";
 
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const DNS_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
+/** Words, which YAML may have made numbers of. */
+const word = (fallback: string) => text({ default: fallback, bare: true });
 const matching = (expects: string, pattern: RegExp, fallback: string) =>
-  parsed(expects, fallback, (source) => {
-    if (!pattern.test(source)) throw new RangeError(`expected ${expects}, got ${JSON.stringify(source)}`);
-  });
+  text({ expects, pattern, default: fallback, bare: true });
+const meaning = (expects: string, fallback: string, parse: (source: string) => unknown) =>
+  parsed({ expects, default: fallback, bare: true }, parse);
 
-const duration = (fallback: string) => parsed("a duration", fallback, parseDuration);
-const portSet = (fallback: string) => parsed("ports and ranges", fallback, parsePortSet);
+const duration = (fallback: string) => meaning("a duration", fallback, parseDuration);
+const portSet = (fallback: string) => meaning("ports and ranges", fallback, parsePortSet);
 const networks = (fallback: string) =>
-  parsed("networks", fallback, (source) => source.split(",").map((item) => parseCidr(item.trim())));
+  meaning("networks", fallback, (source) => source.split(",").map((item) => parseCidr(item.trim())));
 /** A Kubernetes quantity such as 100m, 64Mi or 0.5. */
 export const quantity = (fallback: string) =>
   matching("a quantity such as 100m or 64Mi", /^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/, fallback);
-const port = (fallback: number) => integer(fallback, { min: 1, max: 65_535 });
-const id = (fallback: number) => integer(fallback, { min: -1, max: 2 ** 31 - 1 });
+const port = (fallback: number) => integer({ default: fallback, min: 1, max: 65_535 });
+const id = (fallback: number) => integer({ default: fallback, min: -1, max: 2 ** 31 - 1 });
 
-const pullPolicy = choice(["IfNotPresent", "Always", "Never"], "IfNotPresent");
+const pullPolicy = choice(["IfNotPresent", "Always", "Never"], { default: "IfNotPresent" });
 
 const resources = (cpuRequest: string, memoryRequest: string, memoryLimit: string) =>
-  object({
-    cpu: object({ request: quantity(cpuRequest), limit: quantity("") }),
-    memory: object({ request: quantity(memoryRequest), limit: quantity(memoryLimit) }),
-    "ephemeral-storage": object({ request: quantity(""), limit: quantity("") }),
+  settings({
+    cpu: settings({ request: quantity(cpuRequest), limit: quantity("") }),
+    memory: settings({ request: quantity(memoryRequest), limit: quantity(memoryLimit) }),
+    "ephemeral-storage": settings({ request: quantity(""), limit: quantity("") }),
   });
 
-const proxySchema = object({
-  image: object({
-    name: text(""),
-    version: text(""),
-    pullPolicy: choice(["", ...["IfNotPresent", "Always", "Never"]], ""),
+const proxySchema = settings({
+  image: settings({
+    name: word(""),
+    version: word(""),
+    pullPolicy: choice(["", ...["IfNotPresent", "Always", "Never"]], { default: "" }),
   }),
-  logLevel: text("warn,linkerd=info,hickory=error"),
-  logFormat: choice(["plain", "json"], "plain"),
-  accessLog: choice(["", "apache", "json"], ""),
-  ports: object({
+  logLevel: word("warn,linkerd=info,hickory=error"),
+  logFormat: choice(["plain", "json"], { default: "plain" }),
+  accessLog: choice(["", "apache", "json"], { default: "" }),
+  ports: settings({
     outbound: port(PORTS.outbound),
     inbound: port(PORTS.inbound),
     control: port(PORTS.control),
@@ -67,95 +71,103 @@ const proxySchema = object({
   }),
   uid: id(PROXY_UID),
   gid: id(-1),
-  cores: integer(0, { min: 0, max: 1024 }),
-  coresRatio: decimal(0, { min: 0, max: 1 }),
+  cores: integer({ default: 0, min: 0, max: 1024 }),
+  coresRatio: decimal({ default: 0, min: 0, max: 1 }),
   resources: resources("", "", ""),
   opaquePorts: portSet("25,587,3306,4444,5432,6379,9300,11211"),
-  defaultInboundPolicy: choice(DEFAULT_POLICIES, "all-unauthenticated"),
+  defaultInboundPolicy: choice(DEFAULT_POLICIES, { default: "all-unauthenticated" }),
   requireIdentityOnInboundPorts: portSet(""),
-  enableExternalProfiles: flag(false),
-  enableShutdownEndpoint: flag(false),
-  metricsHostnameLabels: flag(false),
-  nativeSidecar: flag(true),
-  waitBeforeExitSeconds: integer(0, { min: 0, max: 86_400 }),
+  enableExternalProfiles: flag({ default: false }),
+  enableShutdownEndpoint: flag({ default: false }),
+  metricsHostnameLabels: flag({ default: false }),
+  nativeSidecar: flag({ default: true }),
+  waitBeforeExitSeconds: integer({ default: 0, min: 0, max: 86_400 }),
   shutdownGracePeriod: duration(""),
   outboundConnectTimeout: duration("1000ms"),
   inboundConnectTimeout: duration("100ms"),
   outboundDiscoveryCacheUnusedTimeout: duration("5s"),
   inboundDiscoveryCacheUnusedTimeout: duration("90s"),
-  disableOutboundProtocolDetectTimeout: flag(false),
-  disableInboundProtocolDetectTimeout: flag(false),
-  isIngress: flag(false),
-  additionalEnv: list(map({})),
+  disableOutboundProtocolDetectTimeout: flag({ default: false }),
+  disableInboundProtocolDetectTimeout: flag({ default: false }),
+  isIngress: flag({ default: false }),
+  additionalEnv: list(anyMap(), { default: [] }),
 });
 
-const proxyInitSchema = object({
+const proxyInitSchema = settings({
   ignoreInboundPorts: portSet("4567,4568"),
   ignoreOutboundPorts: portSet("4567,4568"),
   /** Left alone in control-plane pods, which must reach the API server before there is a mesh. */
   kubeAPIServerPorts: portSet("443,6443"),
   skipSubnets: networks(""),
-  iptablesMode: choice(["auto", "nft", "plain", "legacy"], "auto"),
-  logLevel: choice(["trace", "debug", "info", "warn", "error"], "info"),
-  logFormat: choice(["plain", "json"], "plain"),
-  closeWaitTimeoutSecs: integer(0, { min: 0, max: 86_400 }),
+  iptablesMode: choice(["auto", "nft", "plain", "legacy"], { default: "auto" }),
+  logLevel: choice(["trace", "debug", "info", "warn", "error"], { default: "info" }),
+  logFormat: choice(["plain", "json"], { default: "plain" }),
+  closeWaitTimeoutSecs: integer({ default: 0, min: 0, max: 86_400 }),
   /** File capabilities of iptables are void under no_new_privs, so an ordinary user could not write rules. */
-  runAsRoot: flag(true),
-  privileged: flag(false),
+  runAsRoot: flag({ default: true }),
+  privileged: flag({ default: false }),
 });
 
-const schema = object({
+const schema = settings({
   clusterDomain: matching("a DNS domain", DNS_NAME, CLUSTER_DOMAIN),
   clusterNetworks: networks("10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8"),
   namespace: matching("a namespace name", DNS_LABEL, MESH_NAMESPACE),
-  image: object({ name: text("kubectl-mesh"), version: text(VERSION), pullPolicy }),
-  imagePullSecrets: list(map({})),
-  controllerReplicas: integer(1, { min: 1, max: 100 }),
-  controllerLogLevel: choice(["trace", "debug", "info", "warn", "error"], "info"),
-  controllerLogFormat: choice(["plain", "json"], "plain"),
+  image: settings({ name: word("kubectl-mesh"), version: word(VERSION), pullPolicy }),
+  imagePullSecrets: list(anyMap(), { default: [] }),
+  controllerReplicas: integer({ default: 1, min: 1, max: 100 }),
+  controllerLogLevel: choice(["trace", "debug", "info", "warn", "error"], { default: "info" }),
+  controllerLogFormat: choice(["plain", "json"], { default: "plain" }),
   controllerUID: id(CONTROLLER_UID),
   controllerGID: id(CONTROLLER_UID),
   controllerResources: resources("50m", "64Mi", "512Mi"),
-  highAvailability: flag(false),
+  highAvailability: flag({ default: false }),
   /** Replicas of a controller never share a node, and are spread over zones where there are several. */
-  enablePodAntiAffinity: flag(false),
-  enablePodDisruptionBudget: flag(false),
-  controller: object({ podDisruptionBudget: object({ maxUnavailable: integer(1, { min: 0, max: 100 }) }) }),
-  deploymentStrategy: map({
-    type: "RollingUpdate",
-    rollingUpdate: { maxUnavailable: "25%", maxSurge: "25%" },
+  enablePodAntiAffinity: flag({ default: false }),
+  enablePodDisruptionBudget: flag({ default: false }),
+  controller: settings({
+    podDisruptionBudget: settings({ maxUnavailable: integer({ default: 1, min: 0, max: 100 }) }),
   }),
-  disableIPv6: flag(true),
-  identityTrustAnchorsPEM: text(""),
+  deploymentStrategy: anyMap({
+    default: {
+      type: "RollingUpdate",
+      rollingUpdate: { maxUnavailable: "25%", maxSurge: "25%" },
+    },
+  }),
+  disableIPv6: flag({ default: true }),
+  identityTrustAnchorsPEM: word(""),
   identityTrustDomain: matching("a DNS domain", DNS_NAME, CLUSTER_DOMAIN),
-  identity: object({
-    issuer: object({
-      scheme: choice(["linkerd.io/tls", "kubernetes.io/tls"], "linkerd.io/tls"),
+  identity: settings({
+    issuer: settings({
+      scheme: choice(["linkerd.io/tls", "kubernetes.io/tls"], { default: "linkerd.io/tls" }),
       issuanceLifetime: duration("24h"),
       clockSkewAllowance: duration("20s"),
     }),
   }),
   proxy: proxySchema,
   proxyInit: proxyInitSchema,
-  webhookFailurePolicy: choice(["Ignore", "Fail"], "Ignore"),
-  proxyInjector: object({
-    timeoutSeconds: integer(10, { min: 1, max: 30 }),
-    namespaceSelector: map({
-      matchExpressions: [
-        { key: "config.linkerd.io/admission-webhooks", operator: "NotIn", values: ["disabled"] },
-        { key: "kubernetes.io/metadata.name", operator: "NotIn", values: ["kube-system", "cert-manager"] },
-      ],
+  webhookFailurePolicy: choice(["Ignore", "Fail"], { default: "Ignore" }),
+  proxyInjector: settings({
+    timeoutSeconds: integer({ default: 10, min: 1, max: 30 }),
+    namespaceSelector: anyMap({
+      default: {
+        matchExpressions: [
+          { key: "config.linkerd.io/admission-webhooks", operator: "NotIn", values: ["disabled"] },
+          { key: "kubernetes.io/metadata.name", operator: "NotIn", values: ["kube-system", "cert-manager"] },
+        ],
+      },
     }),
-    objectSelector: map({
-      matchExpressions: [
-        { key: "linkerd.io/control-plane-component", operator: "DoesNotExist" },
-        { key: "linkerd.io/cni-resource", operator: "DoesNotExist" },
-      ],
+    objectSelector: anyMap({
+      default: {
+        matchExpressions: [
+          { key: "linkerd.io/control-plane-component", operator: "DoesNotExist" },
+          { key: "linkerd.io/cni-resource", operator: "DoesNotExist" },
+        ],
+      },
     }),
   }),
-  nodeSelector: map({ "kubernetes.io/os": "linux" }),
-  tolerations: list(map({})),
-  podAnnotations: map({}),
+  nodeSelector: anyMap({ default: { "kubernetes.io/os": "linux" } }),
+  tolerations: list(anyMap(), { default: [] }),
+  podAnnotations: anyMap({ default: {} }),
 });
 
 /** Everything the mesh is installed with. Holds no secret: the issuer's key lives in its Secret only. */
@@ -163,7 +175,7 @@ export type Values = Infer<typeof schema>;
 export type ProxyValues = Values["proxy"];
 export { schema as valuesSchema };
 
-export const DEFAULT_VALUES: Values = schema.fallback;
+export const DEFAULT_VALUES: Values = schema.fallback!;
 
 /**
  * What `install --ha` changes, in Linkerd's words and with its numbers, memory apart: for Node's processes there is
@@ -186,14 +198,13 @@ export const HA_VALUES = {
  * @throws MeshError that lists every problem by its path.
  */
 export function readValues(input: unknown, source = "values"): Values {
-  const problems: Problem[] = [];
-  const values = schema.read(input, "", problems);
+  const { value: values, problems } = check(schema, input);
   if (problems.length > 0) throw valuesError(source, problems);
   return values;
 }
 
 function valuesError(source: string, problems: readonly Problem[]): MeshError {
-  const lines = problems.map(({ path, message }) => `${path === "" ? "(root)" : path}: ${message}`);
+  const lines = problems.map(problemText);
   return new MeshError(
     lines.length === 1
       ? `${source}: ${lines[0]}`
