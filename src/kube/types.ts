@@ -1,32 +1,7 @@
 // Shapes of the Kubernetes objects the mesh reads. Only what is used is named; every object may hold more.
+import type { KubeObject, ObjectMeta, OwnerReference } from "../crds/object.ts";
 
-export interface OwnerReference {
-  apiVersion: string;
-  kind: string;
-  name: string;
-  uid: string;
-  controller?: boolean;
-  blockOwnerDeletion?: boolean;
-}
-
-export interface ObjectMeta {
-  name: string;
-  namespace?: string;
-  uid?: string;
-  resourceVersion?: string;
-  generation?: number;
-  creationTimestamp?: string;
-  deletionTimestamp?: string;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  ownerReferences?: OwnerReference[];
-}
-
-export interface KubeObject {
-  apiVersion?: string;
-  kind?: string;
-  metadata: ObjectMeta;
-}
+export type { KubeObject, ObjectMeta, OwnerReference };
 
 export interface KubeList<T extends KubeObject = KubeObject> {
   metadata: { resourceVersion?: string; continue?: string; remainingItemCount?: number };

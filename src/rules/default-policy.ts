@@ -3,20 +3,14 @@ import { networkOf } from "../api/address.ts";
 import type { MessageOf } from "../api/codec.ts";
 import type { Authz, Server } from "../api/inbound.ts";
 import { durationOf } from "../api/time.ts";
+import { ACCESS_POLICIES, type AccessPolicy } from "../crds/access-policy.ts";
 import type { Trace } from "./trace.ts";
 
-export const DEFAULT_POLICIES = [
-  "all-unauthenticated",
-  "all-authenticated",
-  "cluster-unauthenticated",
-  "cluster-authenticated",
-  "deny",
-  "audit",
-] as const;
-export type DefaultPolicy = (typeof DEFAULT_POLICIES)[number];
+export { ACCESS_POLICIES as DEFAULT_POLICIES };
+export type DefaultPolicy = AccessPolicy;
 
 export const isDefaultPolicy = (name: string | undefined): name is DefaultPolicy =>
-  DEFAULT_POLICIES.includes(name as DefaultPolicy);
+  ACCESS_POLICIES.includes(name as DefaultPolicy);
 
 type AuthzMessage = MessageOf<typeof Authz>;
 type ServerMessage = MessageOf<typeof Server>;

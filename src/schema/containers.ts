@@ -22,7 +22,7 @@ const jsonText = (source: string): unknown => {
 };
 
 export interface ListOptions<T> {
-  readonly default?: readonly T[];
+  readonly default?: readonly NoInfer<T>[];
   readonly minItems?: number;
   readonly maxItems?: number;
   /** Names of the fields that tell items apart: the list merges by them, and no two items may have the same. */
@@ -147,21 +147,25 @@ type Flat<T> = { [K in keyof T]: T[K] };
 export type ObjectSchema<F extends Fields> = Schema<Flat<Value<F>>> & { readonly fields: F };
 
 export interface ObjectOptions {
-  /** Groups of fields of which exactly one must be there. */
+  /** Fields of which exactly one must be there. */
   readonly exactlyOneOf?: readonly string[];
+  /** A name that it does not know is a problem even where OpenAPI keeps such names. */
+  readonly strict?: boolean;
+  /** Of the whole object, before the defaults of its fields. */
+  readonly default?: Readonly<Record<string, never>>;
 }
 
 /**
  * An object of a cluster. Fields that it does not name are pruned by the API server: they are worth a warning.
  */
 export function object<const F extends Fields>(fields: F, options: ObjectOptions = {}): ObjectSchema<F> {
-  const { exactlyOneOf } = options;
+  const { exactlyOneOf, strict } = options;
   const names = Object.keys(fields);
   return {
     fields,
     ...schemaOf<Flat<Value<F>>>({
       expects: "a map",
-      fallback: undefined,
+      fallback: options.default as Flat<Value<F>> | undefined,
       openApi: () => ({
         type: "object",
         ...requiredOf(fields),
@@ -169,9 +173,10 @@ export function object<const F extends Fields>(fields: F, options: ObjectOptions
         ...(exactlyOneOf ? { oneOf: exactlyOneOf.map((name) => ({ required: [name] })) } : {}),
       }),
       present(input, path, findings) {
-        const value = readFields(fields, input, path, findings, (at, message) =>
-          findings.warning(at, message),
-        );
+        const value = readFields(fields, input, path, findings, (at, message) => {
+          if (strict && findings.withRules) findings.problem(at, message);
+          else findings.warning(at, message);
+        });
         if (value && exactlyOneOf) {
           const given = exactlyOneOf.filter((name) => value[name] !== undefined);
           if (given.length !== 1) {

@@ -139,7 +139,7 @@ export interface Report {
 }
 
 /** A rule about a value that is in form: between fields, or of what a text means. */
-export function ruled<S extends Schema<never>>(
+export function ruled<S extends Schema<unknown>>(
   schema: S,
   rule: (value: Infer<S>, report: Report) => void,
 ): S {
@@ -160,6 +160,6 @@ export function ruled<S extends Schema<never>>(
 }
 
 /** With a sentence for `kubectl explain`. */
-export function described<S extends Schema<never>>(description: string, schema: S): S {
+export function described<S extends Schema<unknown>>(description: string, schema: S): S {
   return { ...schema, openApi: () => ({ description, ...schema.openApi() }) };
 }

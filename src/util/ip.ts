@@ -66,6 +66,10 @@ export function cidrHas(cidr: Cidr, ip: string | { family: 4 | 6; bits: bigint }
   return address.bits >> shift === cidr.bits >> shift;
 }
 
+/** Whether every address of `inner` is one of `outer`. */
+export const cidrContains = (outer: Cidr, inner: Cidr): boolean =>
+  inner.prefix >= outer.prefix && cidrHas(outer, inner);
+
 export function formatCidr(cidr: Cidr): string {
   return `${formatIp(cidr.family, cidr.bits)}/${cidr.prefix}`;
 }
