@@ -6,6 +6,7 @@ import type { Registry } from "../registry.ts";
 import { type ResourceDef, timestamp } from "../resource.ts";
 import { type FieldError, invalid, invalidValue, notSupported, required } from "../status.ts";
 import { customKinds } from "./kinds.ts";
+import { structuralErrors } from "./structural.ts";
 
 export const CRDS = "apiextensions.k8s.io/customresourcedefinitions";
 export const CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io";
@@ -133,7 +134,7 @@ function definitionErrors(crd: KubeObject): FieldError[] {
           ? required(`${at}.type`, "must not be empty at the root")
           : invalidValue(`${at}.type`, schema.type, "must be object at the root"),
       );
-    }
+    } else errors.push(...structuralErrors(schema, at));
   });
   const strategy = crd.spec.conversion?.strategy;
   if (strategy !== undefined && strategy !== "None") {
