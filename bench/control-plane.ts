@@ -71,7 +71,7 @@ export class Service {
 
   watch(sender: Sender<MessageOf<typeof destination.Update>>): void {
     this.#watchers.add(sender);
-    sender.onClose(() => this.#watchers.delete(sender));
+    sender.whenClosed(() => this.#watchers.delete(sender));
     sender.send(this.#added());
   }
 

@@ -1,36 +1,25 @@
-// A gRPC server (h2c) on node:http2: unary and server-streaming methods of src/api. TLS is the mesh's matter: the
-// pod's own proxy ends it in front of this port.
-import {
-  constants,
-  createServer,
-  type Http2Server,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
-import type { AddressInfo } from "node:net";
-import { decode, encode, type Message, type Method, type Partially, WireError } from "../api/codec.ts";
-import { Deframer, frame, GrpcFrameError } from "../api/grpc-frame.ts";
+// A gRPC server (h2c): unary and server-streaming methods of src/api. TLS is the mesh's matter: the pod's own proxy ends
+// it in front of this port. On our own HTTP/2, because node:http2 takes 5.5 KB for each open stream, and a proxy holds
+// one for everything that it talks to.
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { decode, type Message, type Method, type Partially, WireError } from "../api/codec.ts";
 import { GrpcError, STATUS } from "../api/grpc-status.ts";
-import { grpcTimeoutMs } from "../api/grpc-timeout.ts";
 import type { Logger } from "../log/logger.ts";
 import type { Registry } from "../metrics/registry.ts";
+import { type Clock, systemClock, type Timer } from "../util/clock.ts";
 import { errorMessage } from "../util/error.ts";
+import type { GrpcCall, Handled, Sender } from "./grpc-call.ts";
+import { type ConnectionOwner, GrpcConnection } from "./grpc-connection.ts";
 
-/** One server stream, held by the producer of its messages. */
-export interface Sender<T> {
-  /** Queues a message; one that goes to many is encoded once and must not change. A subscriber that does not keep up is cut: it will ask again and get the full state. */
-  send(message: Partially<T>): void;
-  end(error?: GrpcError): void;
-  readonly closed: boolean;
-  onClose(fn: () => void): void;
-}
+export { encodeFrame, type Sender } from "./grpc-call.ts";
 
 export interface GrpcServerOptions {
   readonly log: Logger;
   readonly registry: Registry;
+  readonly clock?: Clock;
   /** A request message above this is refused, bytes. Default 64 KiB. */
   readonly maxRequest?: number;
-  /** A stream whose unsent messages exceed this is cut, bytes. Default 32 MiB: 100,000 endpoints told at once. */
+  /** A stream or connection whose unsent messages exceed this is cut, bytes. Default 32 MiB: 100,000 endpoints told at once. */
   readonly maxQueued?: number;
   /** Streams of one connection. Default 10,000: a proxy multiplexes all its look-ups. */
   readonly maxStreams?: number;
@@ -38,91 +27,88 @@ export interface GrpcServerOptions {
   readonly maxConnections?: number;
 }
 
-type Handler = (stream: ServerHttp2Stream, request: Buffer) => void;
-
-/** Time within which the whole request message must arrive, ms. */
-const REQUEST_TIMEOUT = 10_000;
-/** Connections are asked for a sign of life this often, ms. */
-const PING_INTERVAL = 10_000;
+/** How often connections are looked over for what does not go on, ms. */
+const SWEEP_INTERVAL = 5_000;
 /** Calls under way may take this long once the server is asked to close, ms. */
 const CLOSE_GRACE = 2_000;
-/** Messages for the caller are cut to this many characters: they travel in a header. */
-const MAX_MESSAGE = 1_000;
+const DURATIONS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600];
 
-export class GrpcServer {
-  readonly #handlers = new Map<string, Handler>();
-  readonly #options: Required<GrpcServerOptions>;
-  readonly #server: Http2Server;
-  readonly #sessions = new Set<ServerHttp2Session>();
+const shortName = (path: string) => path.slice(path.lastIndexOf("/") + 1);
+
+export class GrpcServer implements ConnectionOwner {
+  readonly clock: Clock;
+  readonly maxRequest: number;
+  readonly maxQueued: number;
+  readonly maxStreams: number;
+  readonly #maxConnections: number;
+  readonly #log: Logger;
+  readonly #registry: Registry;
+  readonly #methods = new Map<string, Handled>();
+  readonly #server: Server;
+  readonly #connections = new Set<GrpcConnection>();
   readonly #streams = new Set<Sender<never>>();
+  #sweeper: Timer | undefined;
 
   constructor(options: GrpcServerOptions) {
-    this.#options = {
-      maxRequest: 64 * 1024,
-      maxQueued: 32 * 1024 * 1024,
-      maxStreams: 10_000,
-      maxConnections: 20_000,
-      ...options,
-    };
-    this.#server = createServer({
-      maxSessionMemory: 64,
-      settings: {
-        maxConcurrentStreams: this.#options.maxStreams,
-        maxHeaderListSize: 16 * 1024,
-        enablePush: false,
-      },
+    const { log, registry } = options;
+    this.#log = log;
+    this.#registry = registry;
+    this.clock = options.clock ?? systemClock;
+    this.maxRequest = options.maxRequest ?? 64 * 1024;
+    this.maxQueued = options.maxQueued ?? 32 * 1024 * 1024;
+    this.maxStreams = options.maxStreams ?? 10_000;
+    this.#maxConnections = options.maxConnections ?? 20_000;
+    this.#server = createServer((socket) => {
+      if (this.#connections.size >= this.#maxConnections) socket.destroy();
+      else this.#connections.add(new GrpcConnection(socket, this));
     });
-    this.#server.on("session", (session) => this.#welcome(session));
-    this.#server.on("stream", (stream, headers) => this.#dispatch(stream, headers));
-    const open = options.registry.gauge("grpc_server_connections", "Open connections of proxies.").labels();
-    options.registry.onCollect(() => open.set(this.#sessions.size));
+    const open = registry.gauge("grpc_server_connections", "Open connections of proxies.").labels();
+    registry.onCollect(() => open.set(this.#connections.size));
   }
 
   /** A method with one answer. What it throws other than GrpcError is our bug, and told as Internal. */
   unary<Q, R>(method: Method<Q, R>, handle: (request: Q) => Promise<Partially<R>> | Partially<R>): void {
-    this.#add(method, (stream, body) => {
-      const sender = new StreamSender<R>(stream, method.response, this.#options.maxQueued);
-      const started = performance.now();
-      Promise.resolve()
-        .then(() => handle(decode(method.request, body)))
-        .then(
-          (answer) => {
-            sender.send(answer);
-            sender.end();
-            this.#count(method.path, STATUS.OK, started);
-          },
-          (error) => {
-            const status = this.#statusOf(error, method.path);
-            sender.end(status);
-            this.#count(method.path, status.code, started);
-          },
-        );
+    const count = this.#counter(method.path);
+    this.#methods.set(method.path, {
+      path: method.path,
+      response: method.response as Message<unknown>,
+      begin: (call, bytes) => {
+        const request = decode(method.request, bytes);
+        Promise.resolve()
+          .then(() => handle(request))
+          .then(
+            (answer) => {
+              call.send(answer as object);
+              call.end();
+            },
+            (error) => call.end(this.statusOf(error, method.path)),
+          );
+      },
+      ended: count,
     });
   }
 
   /** A method with a stream of answers; `handle` keeps the sender and feeds it until it is closed. */
   stream<Q, R>(method: Method<Q, R>, handle: (request: Q, sender: Sender<R>) => void): void {
-    const { registry } = this.#options;
-    const labels = { method: method.path.slice(method.path.lastIndexOf("/") + 1) };
-    const open = registry.gauge("grpc_server_streams", "Open server streams.").labels(labels);
-    const cut = registry
+    const labels = { method: shortName(method.path) };
+    const open = this.#registry.gauge("grpc_server_streams", "Open server streams.").labels(labels);
+    const cut = this.#registry
       .counter("grpc_server_streams_cut_total", "Streams cut because they did not keep up.")
       .labels(labels);
-    this.#add(method, (stream, body) => {
-      const started = performance.now();
-      const sender = new StreamSender<R>(stream, method.response, this.#options.maxQueued, () => cut.inc());
-      open.inc();
-      this.#streams.add(sender);
-      sender.onClose(() => {
-        open.dec();
-        this.#streams.delete(sender);
-        this.#count(method.path, sender.code, started);
-      });
-      try {
-        handle(decode(method.request, body), sender);
-      } catch (error) {
-        sender.end(this.#statusOf(error, method.path));
-      }
+    const count = this.#counter(method.path);
+    this.#methods.set(method.path, {
+      path: method.path,
+      response: method.response as Message<unknown>,
+      begin: (call, bytes) => {
+        this.#streams.add(call as Sender<never>);
+        open.inc();
+        handle(decode(method.request, bytes), call as Sender<R>);
+      },
+      ended: (call) => {
+        if (this.#streams.delete(call as Sender<never>)) open.dec();
+        count(call);
+      },
+      cut: () => cut.inc(),
     });
   }
 
@@ -131,222 +117,59 @@ export class GrpcServer {
       this.#server.once("error", reject);
       this.#server.listen(port, host, resolve);
     });
+    this.#sweep();
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  #sweep(): void {
+    this.#sweeper = this.clock.after(SWEEP_INTERVAL, () => {
+      const now = this.clock.monotonic();
+      for (const connection of [...this.#connections]) connection.sweep(now);
+      this.#sweep();
+    });
   }
 
   /** GOAWAY and the end of its streams to every proxy, which then asks another replica; unary calls may finish. */
   async close(): Promise<void> {
+    this.clock.clear(this.#sweeper);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const connection of this.#connections) connection.goAway();
     for (const stream of this.#streams)
       stream.end(new GrpcError(STATUS.UNAVAILABLE, "the server is shutting down"));
-    for (const session of this.#sessions) session.close();
     const timer = setTimeout(() => {
-      for (const session of this.#sessions) session.destroy();
+      for (const connection of this.#connections) connection.destroy();
     }, CLOSE_GRACE);
     await closed;
     clearTimeout(timer);
   }
 
-  #add<Q, R>(method: Method<Q, R>, handler: Handler): void {
-    this.#handlers.set(method.path, handler);
+  // ---- what connections and calls ask ----
+
+  methodAt(path: string): Handled | undefined {
+    return this.#methods.get(path);
   }
 
-  #statusOf(error: unknown, path: string): GrpcError {
+  statusOf(error: unknown, path: string): GrpcError {
     if (error instanceof GrpcError) return error;
     if (error instanceof WireError) return new GrpcError(STATUS.INVALID_ARGUMENT, error.message);
-    this.#options.log.error("a call failed", { path, error: errorMessage(error) });
+    this.#log.error("a call failed", { path, error: errorMessage(error) });
     return new GrpcError(STATUS.INTERNAL, "internal error");
   }
 
-  #count(path: string, code: number, started: number): void {
-    const labels = { method: path.slice(path.lastIndexOf("/") + 1), code };
-    this.#options.registry
-      .counter("grpc_server_handled_total", "Calls that ended, by status code.")
-      .labels(labels)
-      .inc();
-    this.#options.registry
-      .histogram(
-        "grpc_server_handling_seconds",
-        "How long calls took.",
-        [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600],
-      )
-      .labels({ method: labels.method })
-      .observe((performance.now() - started) / 1000);
+  onConnectionEnd(connection: GrpcConnection): void {
+    this.#connections.delete(connection);
   }
 
-  #welcome(session: ServerHttp2Session): void {
-    if (this.#sessions.size >= this.#options.maxConnections) {
-      session.destroy();
-      return;
-    }
-    this.#sessions.add(session);
-    let answered = true;
-    // A proxy that vanished without a FIN would hold its streams for ever.
-    const timer = setInterval(() => {
-      if (!answered) return session.destroy();
-      answered = false;
-      try {
-        session.ping(() => {
-          answered = true;
-        });
-      } catch {
-        session.destroy();
-      }
-      return undefined;
-    }, PING_INTERVAL);
-    timer.unref();
-    session.on("error", (error) =>
-      this.#options.log.debug("connection failed", { error: errorMessage(error) }),
-    );
-    session.on("close", () => {
-      clearInterval(timer);
-      this.#sessions.delete(session);
-    });
-  }
-
-  #dispatch(stream: ServerHttp2Stream, headers: Record<string, unknown>): void {
-    stream.on("error", () => {});
-    const path = String(headers[":path"]);
-    const handler = this.#handlers.get(path);
-    if (headers[":method"] !== "POST" || !String(headers["content-type"]).startsWith("application/grpc")) {
-      stream.respond({ ":status": 415 }, { endStream: true });
-      return;
-    }
-    if (!handler) {
-      refuse(stream, STATUS.UNIMPLEMENTED, `no such method: ${path}`);
-      return;
-    }
-    const deframer = new Deframer(this.#options.maxRequest);
-    const timer = setTimeout(
-      () => refuse(stream, STATUS.DEADLINE_EXCEEDED, "the request did not arrive"),
-      REQUEST_TIMEOUT,
-    );
-    const deadline = grpcTimeoutMs(headers["grpc-timeout"]?.toString());
-    const expiry =
-      deadline === undefined
-        ? undefined
-        : setTimeout(() => stream.emit(EXPIRED), Math.min(deadline, MAX_TIMER));
-    stream.on("close", () => {
-      clearTimeout(timer);
-      clearTimeout(expiry);
-    });
-    let handled = false;
-    stream.on("data", (chunk: Buffer) => {
-      // What follows the one message, or a refusal, is read and dropped.
-      if (handled) return;
-      try {
-        const [message] = deframer.push(chunk);
-        if (!message) return;
-        handled = true;
-        clearTimeout(timer);
-        handler(stream, message);
-      } catch (error) {
-        handled = true;
-        refuse(
-          stream,
-          STATUS.RESOURCE_EXHAUSTED,
-          error instanceof GrpcFrameError ? error.message : "bad request",
-        );
-      }
-    });
-    stream.on("end", () => {
-      if (!handled) refuse(stream, STATUS.INVALID_ARGUMENT, "expected one request message");
-    });
-  }
-}
-
-/** Told on a stream whose caller waits no longer. */
-const EXPIRED = Symbol("expired");
-/** Longer timers fire at once in Node, ms. */
-const MAX_TIMER = 2 ** 31 - 1;
-
-/** grpc-message: percent-encoded, and short. The detour over bytes mends a character that the cut halved. */
-const messageHeader = (message: string): string =>
-  encodeURIComponent(Buffer.from(message.slice(0, MAX_MESSAGE), "utf8").toString("utf8"));
-
-/** An answer of trailers only. */
-function refuse(stream: ServerHttp2Stream, code: number, message: string): void {
-  if (stream.destroyed || stream.headersSent) return;
-  stream.respond(
-    {
-      ":status": 200,
-      "content-type": "application/grpc",
-      "grpc-status": String(code),
-      "grpc-message": messageHeader(message),
-    },
-    { endStream: true },
-  );
-}
-
-const FRAMES = new WeakMap<object, Buffer>();
-
-function framed<R>(type: Message<R>, message: object): Buffer {
-  const known = FRAMES.get(message);
-  if (known) return known;
-  const made = frame(encode(type, message as Partially<R>));
-  FRAMES.set(message, made);
-  return made;
-}
-
-class StreamSender<R> implements Sender<R> {
-  readonly #stream: ServerHttp2Stream;
-  readonly #type: Message<R>;
-  readonly #maxQueued: number;
-  readonly #onCut: (() => void) | undefined;
-  #ended: GrpcError | true | undefined;
-  /** How the call ended. */
-  code: number = STATUS.CANCELLED;
-
-  constructor(stream: ServerHttp2Stream, type: Message<R>, maxQueued: number, onCut?: () => void) {
-    this.#stream = stream;
-    this.#type = type;
-    this.#maxQueued = maxQueued;
-    this.#onCut = onCut;
-    stream.on(EXPIRED, () =>
-      this.end(new GrpcError(STATUS.DEADLINE_EXCEEDED, "the caller's deadline has passed")),
-    );
-  }
-
-  get closed(): boolean {
-    return this.#ended !== undefined || this.#stream.destroyed;
-  }
-
-  onClose(fn: () => void): void {
-    this.#stream.on("close", fn);
-  }
-
-  send(message: Partially<R>): void {
-    if (this.closed) return;
-    this.#open();
-    this.#stream.write(framed(this.#type, message as object));
-    if (this.#stream.writableLength > this.#maxQueued) {
-      this.#ended = true;
-      this.code = STATUS.RESOURCE_EXHAUSTED;
-      this.#onCut?.();
-      this.#stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    }
-  }
-
-  end(error?: GrpcError): void {
-    if (this.closed) return;
-    this.#ended = error ?? true;
-    this.code = error?.code ?? STATUS.OK;
-    if (error && !this.#stream.headersSent) refuse(this.#stream, error.code, error.message);
-    else {
-      this.#open();
-      this.#stream.end();
-    }
-  }
-
-  #open(): void {
-    if (this.#stream.headersSent) return;
-    this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
-    this.#stream.on("wantTrailers", () => {
-      const error = this.#ended instanceof GrpcError ? this.#ended : undefined;
-      this.#stream.sendTrailers({
-        "grpc-status": String(error?.code ?? STATUS.OK),
-        ...(error ? { "grpc-message": messageHeader(error.message) } : {}),
-      });
-    });
+  /** Counts the calls of a method as they end. */
+  #counter(path: string): (call: GrpcCall) => void {
+    const method = shortName(path);
+    const handled = this.#registry.counter("grpc_server_handled_total", "Calls that ended, by status code.");
+    const duration = this.#registry
+      .histogram("grpc_server_handling_seconds", "How long calls took.", DURATIONS)
+      .labels({ method });
+    return ({ code, began }) => {
+      handled.labels({ method, code }).inc();
+      duration.observe((this.clock.monotonic() - began) / 1000);
+    };
   }
 }

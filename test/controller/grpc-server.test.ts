@@ -7,10 +7,11 @@ import { encode } from "../../src/api/codec.ts";
 import { Get, GetDestination, type Update } from "../../src/api/destination.ts";
 import { frame } from "../../src/api/grpc-frame.ts";
 import { GrpcError, STATUS } from "../../src/api/grpc-status.ts";
-import { Certify } from "../../src/api/identity.ts";
+import { Certify, CertifyRequest } from "../../src/api/identity.ts";
 import { GrpcServer, type GrpcServerOptions, type Sender } from "../../src/controller/grpc-server.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import { Registry } from "../../src/metrics/registry.ts";
+import { ManualClock } from "../support/clock.ts";
 import { TestGrpcClient } from "../support/grpc-client.ts";
 import { until } from "../support/until.ts";
 
@@ -101,6 +102,41 @@ test("what is no call of ours is refused: method, content type, bytes, size, com
     assert.is(http, 415);
   }));
 
+test("a request may come byte by byte, and one that stops coming is given up", async () => {
+  const clock = new ManualClock();
+  await withServer(
+    async ({ client }) => {
+      const begin = () =>
+        client.session.request({
+          ":method": "POST",
+          ":path": Certify.path,
+          "content-type": "application/grpc",
+        });
+      const bytes = frame(encode(CertifyRequest, { token: Buffer.from("slowly") }));
+      const whole = begin();
+      const status = new Promise((resolve) => whole.on("trailers", (t) => resolve(t["grpc-status"])));
+      whole.resume();
+      for (const byte of bytes) {
+        whole.write(Buffer.of(byte));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.is(await status, "0");
+      const half = begin();
+      let answer: unknown;
+      half.on("response", (headers) => {
+        answer = headers["grpc-status"];
+      });
+      half.write(bytes.subarray(0, 7));
+      await until(() => {
+        clock.advance(1_000);
+        return answer !== undefined;
+      });
+      assert.is(answer, String(STATUS.DEADLINE_EXCEEDED));
+    },
+    { clock },
+  );
+});
+
 test("a deadline ends calls of both kinds, and the subscriber is let go", () =>
   withServer(async ({ client, senders }) => {
     const timeout = { "grpc-timeout": "50m" };
@@ -139,7 +175,7 @@ test("a caller that goes away is let go", () =>
     const call = client.call(Get, { path: "a" });
     await call.message(0);
     let closed = false;
-    senders[0]!.onClose(() => {
+    senders[0]!.whenClosed(() => {
       closed = true;
     });
     call.cancel();

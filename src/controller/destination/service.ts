@@ -39,7 +39,7 @@ export function serveDestination(server: GrpcServer, index: DestinationIndex, cl
     const stop = index.watchEndpoints({ namespace, service, port, hostname }, (change) => {
       for (const update of updatesOf(change, { namespace, service })) sender.send(update);
     });
-    sender.onClose(stop);
+    sender.whenClosed(stop);
   });
 
   server.stream(GetProfile, ({ path }, sender: Sender<ProfileMessage>) => {
@@ -73,7 +73,7 @@ export function serveDestination(server: GrpcServer, index: DestinationIndex, cl
         return;
       }
     }
-    sender.onClose(index.watchProfile(ip, target.port, (profile) => sender.send(profileOf(profile))));
+    sender.whenClosed(index.watchProfile(ip, target.port, (profile) => sender.send(profileOf(profile))));
   });
 }
 

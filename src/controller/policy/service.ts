@@ -25,7 +25,7 @@ export function servePolicy(server: GrpcServer, index: PolicyIndex, clusterDomai
       if (value) sender.send(value);
       else sender.end(noPod(namespace, pod));
     });
-    sender.onClose(stop);
+    sender.whenClosed(stop);
   });
 
   server.unary(Get, (spec) => {
@@ -44,7 +44,7 @@ export function servePolicy(server: GrpcServer, index: PolicyIndex, clusterDomai
       if (value) sender.send(value);
       else sender.end(noService(ip, port));
     });
-    sender.onClose(stop);
+    sender.whenClosed(stop);
   });
 }
 

@@ -1,0 +1,106 @@
+// One client's connection to the gRPC server: the HTTP/2 machine on its socket, and a call for each stream.
+import type { Socket } from "node:net";
+import { Http2Connection } from "../http2/connection.ts";
+import { ERROR } from "../http2/frame.ts";
+import { KeepAlive } from "../http2/keep-alive.ts";
+import { Http2Failure } from "../http2/stream.ts";
+import { TurnWriter } from "../http2/turn-writer.ts";
+import { type CallConnection, type CallOwner, GrpcCall } from "./grpc-call.ts";
+
+export interface ConnectionOwner extends CallOwner {
+  readonly maxStreams: number;
+  onConnectionEnd(connection: GrpcConnection): void;
+}
+
+/** A proxy that vanished without a FIN would hold its streams for ever: silence is looked into, ms. */
+const KEEP_ALIVE = { interval: 10_000, timeout: 10_000, whileIdle: true };
+/** Room for requests, which are small and taken at once, bytes. */
+const STREAM_WINDOW = 65_535;
+const CONNECTION_WINDOW = 1024 * 1024;
+/** Time within which the whole request message must arrive, ms. */
+const REQUEST_TIMEOUT = 10_000;
+/** A client that lets us send nothing of what waits for so long is cut, ms. */
+const STALL_TIMEOUT = 60_000;
+/** A client that does not take our last words is not waited for longer than this, ms. */
+const LAST_WORDS = 1_000;
+
+export class GrpcConnection implements CallConnection {
+  readonly machine: Http2Connection;
+  readonly owner: ConnectionOwner;
+  readonly waiting = new Set<GrpcCall>();
+  readonly #socket: Socket;
+  readonly #keepAlive: KeepAlive;
+
+  constructor(socket: Socket, owner: ConnectionOwner) {
+    this.#socket = socket;
+    this.owner = owner;
+    const { clock, maxStreams, maxQueued } = owner;
+    socket.setNoDelay(true);
+    const writer = new TurnWriter(socket, () => this.machine.flush());
+    this.machine = new Http2Connection(
+      {
+        write: (bytes) => {
+          writer.write(bytes);
+          // Its windows let us send more than it reads.
+          if (socket.writableLength > maxQueued) socket.destroy();
+        },
+        onOutput: () => writer.announce(),
+        taken: () => writer.taken,
+        congested: () => writer.congested,
+        onStream: (stream) => new GrpcCall(this, stream),
+        onEnd: () => this.#end(writer),
+      },
+      {
+        side: "server",
+        now: clock.monotonic,
+        streamWindow: STREAM_WINDOW,
+        connectionWindow: CONNECTION_WINDOW,
+        maxStreams,
+      },
+    );
+    const { machine } = this;
+    this.#keepAlive = new KeepAlive(KEEP_ALIVE, clock, {
+      get active() {
+        return machine.active;
+      },
+      ping: () => machine.ping(),
+      onSilence: () => socket.destroy(),
+    });
+    socket.on("data", (bytes: Buffer) => {
+      this.#keepAlive.heard();
+      machine.receive(bytes);
+    });
+    socket.on("end", () => machine.abort(new Http2Failure("the client has gone", ERROR.CANCEL)));
+    socket.on("error", () => {});
+    socket.once("close", () => {
+      machine.abort(new Http2Failure("the connection is closed", ERROR.CANCEL));
+      owner.onConnectionEnd(this);
+    });
+  }
+
+  /** Gives up what the client has begun and not gone on with; to be called from time to time. */
+  sweep(now: number): void {
+    for (const call of [...this.waiting]) if (call.began < now - REQUEST_TIMEOUT) call.giveUp();
+    this.machine.dropStalled(now - STALL_TIMEOUT);
+  }
+
+  /** Takes no new calls, and ends when those under way have. */
+  goAway(): void {
+    this.machine.goAway();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #end(writer: TurnWriter): void {
+    this.#keepAlive.stop();
+    const { clock } = this.owner;
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    writer.flush();
+    const timer = clock.after(LAST_WORDS, () => socket.destroy());
+    socket.end(() => socket.destroy());
+    socket.once("close", () => clock.clear(timer));
+  }
+}
