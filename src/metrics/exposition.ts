@@ -159,9 +159,12 @@ function formatNumber(value: number): string {
   return String(value);
 }
 
-/** Label pairs as they stand between braces; undefined values are left out. */
+/**
+ * Label pairs as they stand between braces; undefined values are left out. Joined, not added up: a string that was added
+ * up keeps every step of it for as long as it lives, four times what it says.
+ */
 export function renderLabels(labels: Readonly<Record<string, string | number | undefined>>): string {
-  let out = "";
+  const pairs: string[] = [];
   for (const name in labels) {
     const value = labels[name];
     if (value === undefined) continue;
@@ -169,7 +172,7 @@ export function renderLabels(labels: Readonly<Record<string, string | number | u
     const safe = /[\\"\n]/.test(text)
       ? text.replace(/[\\"\n]/g, (c) => (c === "\n" ? "\\n" : `\\${c}`))
       : text;
-    out += out === "" ? `${name}="${safe}"` : `,${name}="${safe}"`;
+    pairs.push(`${name}="${safe}"`);
   }
-  return out;
+  return pairs.join(",");
 }

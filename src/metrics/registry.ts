@@ -4,8 +4,8 @@
 //     └ series (label values)  → slots in one growing Float64Array
 //
 // A histogram takes one slot a bucket, one for +Inf, and one for the sum. Series that nothing touched for
-// `retainIdle` are dropped on exposition. A holder may keep its series for ever: one that was dropped comes
-// back, with its value, when it is next touched.
+// `retainIdle` are dropped, on exposition and when new ones come: what only grows is memory. A holder may keep its
+// series for ever: one that was dropped comes back, with its value, when it is next touched.
 
 import { ExpositionWriter, type FamilyText, familyText, renderLabels } from "./exposition.ts";
 
@@ -124,6 +124,11 @@ export class Family<S extends CounterSeries | GaugeSeries | HistogramSeries> {
     this.#sweptAt = limits.now();
   }
 
+  /** Series that are kept. */
+  get size(): number {
+    return this.#series.size;
+  }
+
   /** How often a new series was asked for and there was no room for it. */
   get overflowed(): number {
     return this.#overflowed;
@@ -134,10 +139,11 @@ export class Family<S extends CounterSeries | GaugeSeries | HistogramSeries> {
    * limit of series all further ones share one without labels, so a flood of label values cannot exhaust memory.
    */
   labels(labels: Labels = {}): S {
-    const key = renderLabels(labels);
+    const key = keyOf(labels);
     const found = this.#series.get(key);
     if (found) return found;
-    if (key !== "" && this.#series.size >= this.#limits.series && !this.#makeRoom()) {
+    this.#makeRoom();
+    if (key !== "" && this.#series.size >= this.#limits.series) {
       this.#overflowed += 1;
       return this.labels({});
     }
@@ -154,12 +160,11 @@ export class Family<S extends CounterSeries | GaugeSeries | HistogramSeries> {
   }
 
   /** Drops idle series where nobody asks for the exposition, which does so too. */
-  #makeRoom(): boolean {
+  #makeRoom(): void {
     const now = this.#limits.now();
-    if (now - this.#sweptAt < SWEEP_INTERVAL) return false;
+    if (now - this.#sweptAt < this.#limits.sweepInterval) return;
     this.#sweptAt = now;
     for (const [key, { slots }] of this.#series) this.#dropIfIdle(key, slots, now);
-    return this.#series.size < this.#limits.series;
   }
 
   /** Drops a series when nothing touched it for long; says whether it did. The one without labels stays: it cannot become many. */
@@ -195,11 +200,25 @@ interface Limits {
   readonly series: number;
   /** ms */
   readonly retainIdle: number;
+  readonly sweepInterval: number;
   readonly now: () => number;
 }
 
-/** A family that is full looks for idle series once in so long, ms. */
-const SWEEP_INTERVAL = 60_000;
+/** A family that new series come to looks for idle ones once in a time between these, ms: the shorter they are kept, the more often. */
+const SWEEP_INTERVAL = { min: 1_000, max: 60_000 };
+
+/** The labels that were rendered last: what is counted in several families is looked up in one after the other. */
+let lastLabels: Labels | undefined;
+let lastKey = "";
+
+/** Rendered once, the text is also kept once for all families. */
+function keyOf(labels: Labels): string {
+  if (labels !== lastLabels) {
+    lastKey = renderLabels(labels);
+    lastLabels = labels;
+  }
+  return lastKey;
+}
 
 export interface RegistryOptions {
   /** Series unchanged for this long are dropped, ms. Gauges above zero are kept. Default 10 min. */
@@ -215,9 +234,11 @@ export class Registry {
   readonly #limits: Limits;
 
   constructor(options: RegistryOptions = {}) {
+    const retainIdle = options.retainIdle ?? 600_000;
     this.#limits = {
       series: options.seriesLimit ?? 10_000,
-      retainIdle: options.retainIdle ?? 600_000,
+      retainIdle,
+      sweepInterval: Math.min(Math.max(retainIdle, SWEEP_INTERVAL.min), SWEEP_INTERVAL.max),
       now: options.now ?? Date.now,
     };
   }

@@ -104,6 +104,31 @@ test("idle series make room for others also where nobody asks for the exposition
   assert.is(wanted(3), 2, "and now they are dropped");
 });
 
+test("what comes and goes does not pile up where nobody asks for the exposition", () => {
+  let now = 0;
+  const registry = new Registry({ retainIdle: 600_000, now: () => now });
+  const families = [registry.counter("a_total", "a"), registry.histogram("d_ms", "d", [1, 10])];
+  let most = 0;
+  for (let pod = 0; pod < 1_000; pod += 1) {
+    for (const family of families) {
+      const series = family.labels({ pod });
+      if ("inc" in series) series.inc();
+      else series.observe(pod);
+      most = Math.max(most, family.size);
+    }
+    now += 30_000;
+  }
+  assert.ok(most <= 25, `a pod in 30 s, kept for 10 min, and ${most} were kept`);
+});
+
+test("labels that are counted in several families are told apart from those that follow", () => {
+  const registry = new Registry();
+  const families = [registry.counter("a_total", "a"), registry.counter("b_total", "b")];
+  for (const labels of [{ x: 1 }, { x: 2 }, {}]) for (const family of families) family.labels(labels).inc();
+  const lines = samplesOf(registry.expose()).map(({ name, labels }) => `${name}${labels["x"] ?? ""}`);
+  assert.equal(lines, ["a_total1", "a_total2", "a_total", "b_total1", "b_total2", "b_total"]);
+});
+
 test("a series without labels is never dropped", () => {
   let now = 0;
   const registry = new Registry({ now: () => now });
