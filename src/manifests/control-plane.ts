@@ -5,7 +5,7 @@ import { applyPatch, injectPod, type LocalComponent, type PodTemplate } from "..
 import type { KubeObject } from "../kube/types.ts";
 import { formatPortSet, parsePortSet } from "../util/port-set.ts";
 import { VERSION } from "../util/version.ts";
-import type { IdentityCredentials, WebhookCredentials } from "./credentials.ts";
+import { type IdentityCredentials, type WebhookCredentials, webhookSecretData } from "./credentials.ts";
 import {
   COMPONENTS,
   CONFIG_KEY,
@@ -36,21 +36,31 @@ export function controlPlane({ values, identity, webhook }: ControlPlaneOptions)
   const keys = Object.keys(COMPONENTS) as ComponentKey[];
   return [
     namespaceOf(values),
-    ...keys.flatMap((key) => rbacOf(key, values.namespace) as Manifest[]),
+    ...keys.flatMap((key) => rbacOf(key, values) as Manifest[]),
     configOf(values),
     trustRootsOf(values),
     secret(values, ISSUER_SECRET, "identity", "linkerd.io/tls", {
-      "crt.pem": identity.issuerCertificate,
-      "key.pem": identity.issuerKey,
+      "crt.pem": base64(identity.issuerCertificate),
+      "key.pem": base64(identity.issuerKey),
     }),
-    secret(values, INJECTOR_TLS_SECRET, "proxy-injector", "kubernetes.io/tls", {
-      "tls.crt": webhook.certificate,
-      "tls.key": webhook.key,
-    }),
+    ...(values.proxyInjector.externalSecret
+      ? []
+      : [
+          secret(
+            values,
+            INJECTOR_TLS_SECRET,
+            "proxy-injector",
+            "kubernetes.io/tls",
+            webhookSecretData(webhook),
+          ),
+        ]),
     ...keys.flatMap((key) => servicesOf(values, COMPONENTS[key])),
     ...keys.map((key) => deploymentOf(values, key)),
     ...(values.enablePodDisruptionBudget ? keys.map((key) => disruptionBudgetOf(values, key)) : []),
-    injectorWebhook(values, webhook.caBundle),
+    injectorWebhook(
+      values,
+      values.proxyInjector.externalSecret ? values.proxyInjector.caBundle : webhook.caBundle,
+    ),
   ];
 }
 
@@ -117,7 +127,7 @@ function secret(
   name: string,
   component: string,
   type: string,
-  texts: Readonly<Record<string, string>>,
+  data: Readonly<Record<string, string>>,
 ): Manifest {
   return {
     apiVersion: "v1",
@@ -128,11 +138,11 @@ function secret(
       namespace: values.namespace,
       labels: { [KEYS.controlPlaneComponent]: component, [KEYS.controlPlaneNs]: values.namespace },
     },
-    data: Object.fromEntries(
-      Object.entries(texts).map(([key, text]) => [key, Buffer.from(text).toString("base64")]),
-    ),
+    data,
   };
 }
+
+const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
 function servicesOf(values: Values, component: ComponentNames): Manifest[] {
   const labels = { [KEYS.controlPlaneComponent]: component.name, [KEYS.controlPlaneNs]: values.namespace };
@@ -208,6 +218,9 @@ function partOf(values: Values, key: ComponentKey): Part {
           MESH_CONFIG_FILE: `${PATHS.config}/${CONFIG_KEY}`,
           MESH_TRUST_ROOTS_FILE: `${PATHS.trustRoots}/${TRUST_ROOTS_KEY}`,
           MESH_TLS_DIR: PATHS.tls,
+          ...(values.proxyInjector.externalSecret
+            ? {}
+            : { MESH_WEBHOOK_CERTIFICATE_LIFETIME: values.webhookCertificateLifetime }),
         },
         mounts: {
           config: { path: PATHS.config, source: configMap(CONFIG_MAP) },
@@ -405,7 +418,7 @@ function injectorWebhook(values: Values, caBundle: string): Manifest {
         objectSelector: values.proxyInjector.objectSelector,
         clientConfig: {
           service: { name: service, namespace: values.namespace, path: "/", port: 443 },
-          caBundle: Buffer.from(caBundle).toString("base64"),
+          caBundle: base64(caBundle),
         },
         failurePolicy: values.webhookFailurePolicy,
         admissionReviewVersions: ["v1"],

@@ -71,7 +71,10 @@ export function checkIdentityCredentials(given: IdentityCredentials, now: number
   return { ...given, issuerKey: privateKeyPem(key) };
 }
 
-/** Certificate of the webhook's server, under a CA of its own whose key is forgotten at once. */
+/**
+ * Certificate of the webhook's server, under a CA of its own whose key is forgotten at once: a renewal makes a new CA too
+ * (controller/webhook-credentials.ts).
+ */
 export interface WebhookCredentials {
   readonly caBundle: string;
   readonly certificate: string;
@@ -82,15 +85,29 @@ export function createWebhookCredentials(
   service: string,
   namespace: string,
   now: number,
+  lifetimeMs = ISSUER_LIFETIME_MS,
 ): WebhookCredentials {
   const name = `${service}.${namespace}.svc`;
-  const root = createRoot({ commonName: `${name} CA`, lifetimeMs: ISSUER_LIFETIME_MS, now });
+  const root = createRoot({ commonName: `${name} CA`, lifetimeMs, now });
   const server = createServerCertificate({
     authority: { certificate: new X509Certificate(root.der), privateKey: root.key.privateKey },
     commonName: name,
     names: { dns: [name, `${service}.${namespace}`, service] },
-    lifetimeMs: ISSUER_LIFETIME_MS,
+    lifetimeMs,
     now,
   });
   return { caBundle: root.pem, certificate: server.pem, key: server.keyPem };
 }
+
+/** The data of the Secret that holds them, in base64. `ca.crt` is what a renewal must keep trusted. */
+export const webhookSecretData = ({
+  caBundle,
+  certificate,
+  key,
+}: WebhookCredentials): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries({ "tls.crt": certificate, "tls.key": key, "ca.crt": caBundle }).map(([name, text]) => [
+      name,
+      Buffer.from(text).toString("base64"),
+    ]),
+  );

@@ -3,6 +3,7 @@ import type { KubeClient } from "../kube/client.ts";
 import { isNotFound } from "../kube/error.ts";
 import { resourcePath } from "../kube/path.ts";
 import type { EndpointSlice, Service } from "../kube/types.ts";
+import { parseDuration } from "../util/duration.ts";
 import { MeshError } from "../util/error.ts";
 import { formatPortSet, mergePorts, parsePortSet } from "../util/port-set.ts";
 import { controlPlane, type Manifest } from "./control-plane.ts";
@@ -89,6 +90,11 @@ export function planInstall(options: {
       proxyInit: { kubeAPIServerPorts: formatPortSet(parsePortSet(`${known},${options.serverPorts}`)) },
     }),
   );
-  const webhook = createWebhookCredentials(COMPONENTS.proxyInjector.service, values.namespace, now);
+  const webhook = createWebhookCredentials(
+    COMPONENTS.proxyInjector.service,
+    values.namespace,
+    now,
+    parseDuration(values.webhookCertificateLifetime),
+  );
   return { values, objects: controlPlane({ values, identity, webhook }) };
 }

@@ -1,6 +1,14 @@
 // What each controller may do in the cluster: no more than it needs.
 import type { KubeObject } from "../kube/types.ts";
-import { COMPONENTS, type ComponentNames, KEYS } from "./names.ts";
+import {
+  COMPONENTS,
+  type ComponentNames,
+  INJECTOR_LEASE,
+  INJECTOR_TLS_SECRET,
+  INJECTOR_WEBHOOK_CONFIG,
+  KEYS,
+} from "./names.ts";
+import type { Values } from "./values.ts";
 
 interface PolicyRule {
   readonly apiGroups: readonly string[];
@@ -16,11 +24,19 @@ const rule = (verbs: readonly string[], group: string, ...resources: string[]): 
   resources,
   verbs,
 });
+/** The rule for these objects alone. */
+const named = (of: PolicyRule, ...resourceNames: string[]): PolicyRule => ({ ...of, resourceNames });
+/** What a leader election does; a creation cannot be bound to a name. */
+const leaseRules = (name: string): PolicyRule[] => [
+  rule(["create"], "coordination.k8s.io", "leases"),
+  named(rule(["get", "update"], "coordination.k8s.io", "leases"), name),
+];
 const events = rule(["create"], "", "events");
 
 type ComponentKey = keyof typeof COMPONENTS;
 
-const CLUSTER_RULES: Readonly<Record<ComponentKey, readonly PolicyRule[]>> = {
+/** Rules for the whole cluster. */
+const clusterRules = (values: Values): Readonly<Record<ComponentKey, readonly PolicyRule[]>> => ({
   identity: [rule(["create"], "authentication.k8s.io", "tokenreviews"), events],
   destination: [
     rule(WATCH, "", "namespaces", "services", "pods"),
@@ -35,21 +51,38 @@ const CLUSTER_RULES: Readonly<Record<ComponentKey, readonly PolicyRule[]>> = {
     rule(["get"], "apps", "deployments", "replicasets", "daemonsets", "statefulsets"),
     rule(["get"], "batch", "jobs", "cronjobs"),
     events,
+    ...(values.proxyInjector.externalSecret
+      ? []
+      : [
+          named(
+            rule(["get", "update"], "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+            INJECTOR_WEBHOOK_CONFIG,
+          ),
+        ]),
   ],
   metricsApi: [rule(WATCH, "", "pods")],
-};
+});
 
 /** Rules inside the mesh's own namespace. */
-const OWN_RULES: Partial<Record<ComponentKey, readonly PolicyRule[]>> = {
+const ownRules = (values: Values): Partial<Record<ComponentKey, readonly PolicyRule[]>> => ({
   // Events about the issuer are told of its Deployment.
-  identity: [{ ...rule(["get"], "apps", "deployments"), resourceNames: [COMPONENTS.identity.workload] }],
-};
+  identity: [named(rule(["get"], "apps", "deployments"), COMPONENTS.identity.workload)],
+  ...(values.proxyInjector.externalSecret
+    ? {}
+    : {
+        proxyInjector: [
+          named(rule(["get", "update"], "", "secrets"), INJECTOR_TLS_SECRET),
+          ...leaseRules(INJECTOR_LEASE),
+        ],
+      }),
+});
 
-export function rbacOf(key: ComponentKey, namespace: string): KubeObject[] {
+export function rbacOf(key: ComponentKey, values: Values): KubeObject[] {
+  const { namespace } = values;
   const component: ComponentNames = COMPONENTS[key];
   const labels = { [KEYS.controlPlaneComponent]: component.name, [KEYS.controlPlaneNs]: namespace };
   const subjects = [{ kind: "ServiceAccount", name: component.workload, namespace }];
-  const own = OWN_RULES[key];
+  const own = ownRules(values)[key];
   // Cluster-wide names carry the namespace, so that two meshes do not overwrite each other's.
   const clusterName = `${namespace}-${component.name}`;
   const group = "rbac.authorization.k8s.io";
@@ -69,7 +102,7 @@ export function rbacOf(key: ComponentKey, namespace: string): KubeObject[] {
       kind: "ServiceAccount",
       metadata: { name: component.workload, namespace, labels },
     },
-    ...role("ClusterRole", clusterName, CLUSTER_RULES[key], {}),
+    ...role("ClusterRole", clusterName, clusterRules(values)[key], {}),
     ...(own ? role("Role", component.workload, own, { namespace }) : []),
   ];
 }

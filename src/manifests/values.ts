@@ -146,7 +146,13 @@ const schema = settings({
   proxy: proxySchema,
   proxyInit: proxyInitSchema,
   webhookFailurePolicy: choice(["Ignore", "Fail"], { default: "Ignore" }),
+  /** Of the certificates that webhooks show to the API server; renewed by themselves when a third of it is left. */
+  webhookCertificateLifetime: duration("8760h"),
   proxyInjector: settings({
+    /** The Secret is somebody else's (cert-manager's …): not installed, and not renewed. */
+    externalSecret: flag({ default: false }),
+    /** PEM of the CA of that Secret's certificate. */
+    caBundle: word(""),
     timeoutSeconds: integer({ default: 10, min: 1, max: 30 }),
     namespaceSelector: anyMap({
       default: {

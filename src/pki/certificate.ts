@@ -164,7 +164,7 @@ export function createIssuer(options: {
 }
 
 /** Certificates made on one machine must be valid on one whose clock is a little behind. */
-const CLOCK_SKEW_MS = 20_000;
+export const CLOCK_SKEW_MS = 20_000;
 
 /**
  * A workload's leaf: one DNS-like name, for both TLS sides, from `now - skewMs` to `now + lifetimeMs + skewMs`

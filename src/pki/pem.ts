@@ -11,7 +11,7 @@ export function pemOf(der: Uint8Array, label: string): string {
 }
 
 /** The PEM blocks with this label, in order, as written. */
-function pemBlocks(pem: string, label: string): string[] {
+export function pemBlocks(pem: string, label: string): string[] {
   return pem.match(new RegExp(`-----BEGIN ${label}-----[\\s\\S]*?-----END ${label}-----`, "g")) ?? [];
 }
 

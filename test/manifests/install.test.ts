@@ -72,6 +72,8 @@ test("every object of an installation", () => {
       "ServiceAccount mesh-proxy-injector",
       "ClusterRole mesh-system-proxy-injector",
       "ClusterRoleBinding mesh-system-proxy-injector",
+      "Role mesh-proxy-injector",
+      "RoleBinding mesh-proxy-injector",
       "ServiceAccount mesh-metrics-api",
       "ClusterRole mesh-system-metrics-api",
       "ClusterRoleBinding mesh-system-metrics-api",
@@ -281,6 +283,20 @@ test("with high availability, every controller has three replicas apart, a budge
     0,
     "one replica could never be moved under a budget",
   );
+});
+
+test("a webhook Secret of somebody else is neither installed nor renewed, and its CA is trusted", () => {
+  const external = readValues(
+    mergeTrees(values, { proxyInjector: { externalSecret: true, caBundle: webhook.caBundle } }),
+  );
+  const rendered = controlPlane({ values: external, identity, webhook });
+  const names = rendered.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+  assert.not.ok(names.includes("Secret mesh-proxy-injector-k8s-tls"));
+  assert.not.ok(names.includes("Role mesh-proxy-injector"), "no right to write what is not ours");
+  const text = JSON.stringify(rendered);
+  assert.not.match(text, /MESH_WEBHOOK_CERTIFICATE_LIFETIME/);
+  assert.ok(text.includes(Buffer.from(webhook.caBundle).toString("base64")));
+  assert.match(JSON.stringify(objects), /MESH_WEBHOOK_CERTIFICATE_LIFETIME","value":"8760h"/);
 });
 
 test.run();

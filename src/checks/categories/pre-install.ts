@@ -3,6 +3,7 @@ import type { Node } from "../../kube/types.ts";
 import { customResourceDefinitions } from "../../manifests/crds.ts";
 import { COMPONENTS, KEYS } from "../../manifests/names.ts";
 import { rbacOf } from "../../manifests/rbac.ts";
+import { DEFAULT_VALUES } from "../../manifests/values.ts";
 import { type Category, type Check, type CheckContext, enumerate, type Skip } from "../check.ts";
 
 export const preKubernetesSetup: Category = {
@@ -71,7 +72,9 @@ function clusterScoped(context: CheckContext) {
       metadata: { name: context.mesh, labels: { [KEYS.isControlPlane]: "true" } },
     },
     ...customResourceDefinitions(context.mesh),
-    ...keys.flatMap((key) => rbacOf(key, context.mesh)).filter(({ kind }) => kind?.startsWith("ClusterRole")),
+    ...keys
+      .flatMap((key) => rbacOf(key, { ...DEFAULT_VALUES, namespace: context.mesh }))
+      .filter(({ kind }) => kind?.startsWith("ClusterRole")),
   ];
 }
 
