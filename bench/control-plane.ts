@@ -9,12 +9,13 @@ import * as inbound from "../src/api/inbound.ts";
 import * as outbound from "../src/api/outbound.ts";
 import { durationOf, timestampOf } from "../src/api/time.ts";
 import { GrpcServer, type Sender } from "../src/controller/grpc-server.ts";
-import { outboundPolicyOf } from "../src/controller/policy/outbound.ts";
 import { createLogger } from "../src/log/logger.ts";
 import { CLUSTER_DOMAIN } from "../src/manifests/names.ts";
 import { Registry } from "../src/metrics/registry.ts";
 import { parseCsr } from "../src/pki/index.ts";
 import { type DefaultPolicy, defaultServer } from "../src/rules/default-policy.ts";
+import { outboundPolicy } from "../src/rules/outbound-policy.ts";
+import { NO_TRAFFIC_SETTINGS } from "../src/rules/traffic-annotations.ts";
 import { Authority } from "../test/support/identity-service.ts";
 import { sleep } from "./harness.ts";
 
@@ -191,13 +192,14 @@ export class ControlPlane {
       const service = this.#serviceAt(`10.99.${(ipv4 >> 8) & 255}.${ipv4 & 255}:${addr?.port}`);
       const { name, port, opaque } = service;
       sender.send(
-        outboundPolicyOf({
-          namespace: NAMESPACE,
-          service: name,
-          port,
-          appProtocol: undefined,
-          opaque,
+        outboundPolicy({
+          parent: { kind: "Service", namespace: NAMESPACE, name, port, appProtocol: undefined, opaque },
+          traffic: NO_TRAFFIC_SETTINGS,
+          routes: [],
+          split: [],
+          backendProblem: () => undefined,
           clusterDomain: CLUSTER_DOMAIN,
+          allowHeaders: false,
         }),
       );
     });

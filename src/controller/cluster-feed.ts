@@ -1,6 +1,6 @@
 // Feeds an index with the cluster's objects as small records.
 import { essentialMetadata } from "../kube/reflector.ts";
-import type { EndpointSlice, KubeObject, Namespace, Pod, Service } from "../kube/types.ts";
+import type { EndpointSlice, KubeObject, Namespace, ObjectMeta, Pod, Service } from "../kube/types.ts";
 import {
   type NamespaceRecord,
   namespaceRecord,
@@ -14,7 +14,7 @@ import {
 import type { ControllerProcess } from "./process.ts";
 
 interface Sink<R> {
-  put(record: R): void;
+  put(record: R, metadata: ObjectMeta): void;
   remove(namespace: string, name: string): void;
 }
 
@@ -46,8 +46,8 @@ export async function followCluster(process: ControllerProcess, sinks: ClusterSi
       }),
     });
     reflector.on({
-      added: ({ record }) => sink.put(record),
-      updated: ({ record }) => sink.put(record),
+      added: ({ record, metadata }) => sink.put(record, metadata),
+      updated: ({ record, metadata }) => sink.put(record, metadata),
       deleted: ({ metadata }) => sink.remove(metadata.namespace ?? "", metadata.name),
     });
     return reflector.synced;

@@ -2,6 +2,11 @@
 // would cost ten times the memory.
 import { ownerOf } from "../inject/workload.ts";
 import type { EndpointSlice, Namespace, Pod, Service } from "../kube/types.ts";
+import {
+  type AnnotationProblem,
+  type TrafficSettings,
+  trafficSettings,
+} from "../rules/traffic-annotations.ts";
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
 
 /** Keys of Linkerd's that decide here. */
@@ -18,6 +23,7 @@ export interface PodRecord {
   readonly name: string;
   readonly uid: string;
   readonly ips: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
   readonly nodeName: string;
   readonly serviceAccount: string;
   /** Namespace of the control plane whose proxy it has; undefined when it is not meshed. */
@@ -49,6 +55,10 @@ export interface ServiceRecord {
     readonly appProtocol: string | undefined;
   }[];
   readonly opaquePorts: readonly PortRange[] | undefined;
+  /** Retries, timeouts and circuit breaking of its clients. */
+  readonly traffic: TrafficSettings;
+  /** Annotations about them that are not understood. */
+  readonly annotationProblems: readonly AnnotationProblem[];
 }
 
 export interface SliceRecord {
@@ -115,6 +125,7 @@ export function podRecord(pod: Pod): PodRecord {
     name: metadata.name,
     uid: metadata.uid ?? "",
     ips: status?.podIPs?.map(({ ip }) => ip) ?? (status?.podIP ? [status.podIP] : []),
+    labels: metadata.labels ?? {},
     nodeName: spec.nodeName ?? "",
     serviceAccount: spec.serviceAccountName ?? "default",
     controlPlane: metadata.labels?.[CONTROL_PLANE_NS],
@@ -134,6 +145,7 @@ export function serviceRecord(service: Service): ServiceRecord {
   const { metadata, spec } = service;
   const ips = spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []);
   const headless = spec.clusterIP === "None";
+  const annotationProblems: AnnotationProblem[] = [];
   return {
     namespace: metadata.namespace ?? "",
     name: metadata.name,
@@ -144,6 +156,8 @@ export function serviceRecord(service: Service): ServiceRecord {
       .filter((port) => (port.protocol ?? "TCP") === "TCP")
       .map(({ name = "", port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
     opaquePorts: portsOf(metadata.annotations?.[ANNOTATION.opaquePorts]),
+    traffic: trafficSettings(metadata.annotations, "parent", annotationProblems),
+    annotationProblems,
   };
 }
 

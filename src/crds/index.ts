@@ -69,7 +69,7 @@ export {
 } from "./reference.ts";
 export type { HeaderModifier, ValueMatch } from "./route-parts.ts";
 export type { LabelSelector } from "./selector.ts";
-export type { ProxyProtocol, Server } from "./server.ts";
+export { PROXY_PROTOCOLS, type ProxyProtocol, type Server } from "./server.ts";
 export type { ServerAuthorization } from "./server-authorization.ts";
 export type { RequestMatch, ResponseMatch, ServiceProfile } from "./service-profile.ts";
 export type { TCPRoute, TLSRoute } from "./tls-route.ts";

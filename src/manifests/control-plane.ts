@@ -210,6 +210,8 @@ function partOf(values: Values, key: ComponentKey): Part {
         env: {
           MESH_DEFAULT_POLICY: values.proxy.defaultInboundPolicy,
           MESH_DEFAULT_OPAQUE_PORTS: values.proxy.opaquePorts,
+          MESH_GLOBAL_EGRESS_NAMESPACE: values.egress.globalEgressNetworkNamespace,
+          MESH_ALLOW_L5D_REQUEST_HEADERS: String(values.policyController.allowL5dRequestHeaders),
         },
       };
     case "proxyInjector":

@@ -18,6 +18,8 @@ export const TRUST_ROOTS_KEY = "ca-bundle.crt";
 export const ISSUER_SECRET = "mesh-identity-issuer";
 export const INJECTOR_TLS_SECRET = "mesh-proxy-injector-k8s-tls";
 export const INJECTOR_WEBHOOK_CONFIG = "mesh-proxy-injector-webhook-config";
+/** Linkerd's name of the Lease whose holder writes the statuses of policy. */
+export const POLICY_LEASE = "policy-controller-write";
 /** The Lease of the replica that renews the webhook's certificate. */
 export const INJECTOR_LEASE = "mesh-proxy-injector-credentials";
 /** The webhook's own name inside its configuration; Linkerd's, as tools look for it. */

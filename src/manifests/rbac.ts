@@ -7,6 +7,7 @@ import {
   INJECTOR_TLS_SECRET,
   INJECTOR_WEBHOOK_CONFIG,
   KEYS,
+  POLICY_LEASE,
 } from "./names.ts";
 import type { Values } from "./values.ts";
 
@@ -42,7 +43,40 @@ const clusterRules = (values: Values): Readonly<Record<ComponentKey, readonly Po
     rule(WATCH, "", "namespaces", "services", "pods"),
     rule(WATCH, "discovery.k8s.io", "endpointslices"),
   ],
-  policy: [rule(WATCH, "", "namespaces", "services", "pods")],
+  policy: [
+    rule(WATCH, "", "namespaces", "services", "pods"),
+    rule(
+      WATCH,
+      "policy.linkerd.io",
+      "servers",
+      "serverauthorizations",
+      "authorizationpolicies",
+      "meshtlsauthentications",
+      "networkauthentications",
+      "httproutes",
+      "httplocalratelimitpolicies",
+      "egressnetworks",
+    ),
+    rule(WATCH, "gateway.networking.k8s.io", "httproutes", "grpcroutes", "tlsroutes", "tcproutes"),
+    rule(WATCH, "workload.linkerd.io", "externalworkloads"),
+    rule(WATCH, "split.smi-spec.io", "trafficsplits"),
+    rule(
+      ["patch"],
+      "policy.linkerd.io",
+      "httproutes/status",
+      "httplocalratelimitpolicies/status",
+      "egressnetworks/status",
+    ),
+    rule(
+      ["patch"],
+      "gateway.networking.k8s.io",
+      "httproutes/status",
+      "grpcroutes/status",
+      "tlsroutes/status",
+      "tcproutes/status",
+    ),
+    events,
+  ],
   proxyInjector: [
     // One that the watch has not brought yet is asked for by name.
     rule(["get", ...WATCH], "", "namespaces"),
@@ -65,6 +99,8 @@ const clusterRules = (values: Values): Readonly<Record<ComponentKey, readonly Po
 
 /** Rules inside the mesh's own namespace. */
 const ownRules = (values: Values): Partial<Record<ComponentKey, readonly PolicyRule[]>> => ({
+  // The replica that holds the Lease writes statuses.
+  policy: leaseRules(POLICY_LEASE),
   // Events about the issuer are told of its Deployment.
   identity: [named(rule(["get"], "apps", "deployments"), COMPONENTS.identity.workload)],
   ...(values.proxyInjector.externalSecret

@@ -143,6 +143,14 @@ const schema = settings({
       clockSkewAllowance: duration("20s"),
     }),
   }),
+  policyController: settings({
+    /** Whether callers may set retries and timeouts by `l5d-retry-*` and `l5d-timeout` headers. */
+    allowL5dRequestHeaders: flag({ default: false }),
+  }),
+  egress: settings({
+    /** Its EgressNetworks hold for every namespace without its own. */
+    globalEgressNetworkNamespace: matching("a namespace name", DNS_LABEL, "linkerd-egress"),
+  }),
   proxy: proxySchema,
   proxyInit: proxyInitSchema,
   webhookFailurePolicy: choice(["Ignore", "Fail"], { default: "Ignore" }),

@@ -1,7 +1,7 @@
 // The default inbound policies: who may call a port for which no rule was written.
 import { networkOf } from "../api/address.ts";
 import type { MessageOf } from "../api/codec.ts";
-import type { Authz, Server } from "../api/inbound.ts";
+import type { Authz, HttpRoute, Server } from "../api/inbound.ts";
 import { durationOf } from "../api/time.ts";
 import { ACCESS_POLICIES, type AccessPolicy } from "../crds/access-policy.ts";
 import type { Trace } from "./trace.ts";
@@ -15,16 +15,19 @@ export const isDefaultPolicy = (name: string | undefined): name is DefaultPolicy
 type AuthzMessage = MessageOf<typeof Authz>;
 type ServerMessage = MessageOf<typeof Server>;
 
-const ANYWHERE = ["0.0.0.0/0", "::/0"];
+export const ANYWHERE: readonly string[] = ["0.0.0.0/0", "::/0"];
 
 /** How long a client's protocol is waited for, ms (Linkerd's default). */
-const DETECT_TIMEOUT = 10_000;
+export const DETECT_TIMEOUT = 10_000;
 
 /**
  * The authorizations of a default policy.
  * @param clusterNetworks CIDRs that count as the cluster
  */
-function defaultAuthorizations(policy: DefaultPolicy, clusterNetworks: readonly string[]): AuthzMessage[] {
+export function defaultAuthorizations(
+  policy: DefaultPolicy,
+  clusterNetworks: readonly string[],
+): AuthzMessage[] {
   if (policy === "deny") return [];
   const networks = policy.startsWith("cluster-") ? clusterNetworks : ANYWHERE;
   const authenticated = policy.endsWith("-authenticated");
@@ -51,22 +54,9 @@ function probeAuthorization(): AuthzMessage {
   };
 }
 
-export interface ServerFacts {
-  readonly policy: DefaultPolicy;
-  readonly clusterNetworks: readonly string[];
-  /** Bytes of this port are not to be interpreted. */
-  readonly opaque: boolean;
-  /** Paths of the pod's HTTP probes on this port. */
-  readonly probePaths: readonly string[];
-}
-
-/** The Server message of a port that no Server resource selects. */
-export function defaultServer(facts: ServerFacts, trace?: Trace): ServerMessage {
-  const { policy, clusterNetworks, opaque, probePaths } = facts;
-  const authorizations = defaultAuthorizations(policy, clusterNetworks);
-  trace?.add(`default policy ${policy}`, true, "no Server resource selects the port");
-  if (opaque) trace?.add("opaque port", true, "the port is marked opaque: no protocol is detected");
-  const routes = [
+/** The routes of a port that no route is attached to: everything, and the pod's HTTP probes without a rule. */
+export function defaultHttpRoutes(probePaths: readonly string[]): MessageOf<typeof HttpRoute>[] {
+  return [
     {
       metadata: { default: "default" },
       hosts: [],
@@ -96,11 +86,29 @@ export function defaultServer(facts: ServerFacts, trace?: Trace): ServerMessage 
           },
         ]),
   ];
+}
+
+export interface ServerFacts {
+  readonly policy: DefaultPolicy;
+  readonly clusterNetworks: readonly string[];
+  /** Bytes of this port are not to be interpreted. */
+  readonly opaque: boolean;
+  /** Paths of the pod's HTTP probes on this port. */
+  readonly probePaths: readonly string[];
+}
+
+/** The Server message of a port that no Server resource selects. */
+export function defaultServer(facts: ServerFacts, trace?: Trace): ServerMessage {
+  const { policy, clusterNetworks, opaque, probePaths } = facts;
+  const authorizations = defaultAuthorizations(policy, clusterNetworks);
+  trace?.add(`default policy ${policy}`, true, "no Server resource selects the port");
+  if (opaque) trace?.add("opaque port", true, "the port is marked opaque: no protocol is detected");
+  const httpRoutes = defaultHttpRoutes(probePaths);
   return {
     protocol: opaque
       ? { opaque: {} }
       : {
-          detect: { timeout: durationOf(DETECT_TIMEOUT), httpRoutes: routes, httpLocalRateLimit: undefined },
+          detect: { timeout: durationOf(DETECT_TIMEOUT), httpRoutes, httpLocalRateLimit: undefined },
         },
     serverIps: [],
     authorizations,

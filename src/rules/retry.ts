@@ -12,7 +12,7 @@ export const REPLAY_LIMIT = 64 * 1024;
 /** Linkerd's (reference/data-planes.md §1.11). */
 const DEFAULT_BACKOFF: BackoffOptions = { min: 25, max: 250, jitter: 1 };
 /** More tries than this help nobody. */
-const MAX_RETRIES = 20;
+export const MAX_RETRIES = 20;
 /** Longest timeout that a request may ask for, ms. */
 const MAX_TIMEOUT = 3_600_000;
 
@@ -111,7 +111,8 @@ const HTTP_CONDITIONS: Readonly<Record<string, readonly [number, number]>> = {
   "5xx": [500, 599],
   "gateway-error": [502, 504],
 };
-const GRPC_CONDITIONS: Readonly<Record<string, number>> = {
+/** gRPC statuses that may be retried, by their names in annotations and headers. */
+export const GRPC_RETRY_CONDITIONS: Readonly<Record<string, number>> = {
   cancelled: 1,
   "deadline-exceeded": 4,
   "resource-exhausted": 8,
@@ -123,8 +124,8 @@ const GRPC_CONDITIONS: Readonly<Record<string, number>> = {
 export function headerOverrides(get: (name: string) => string | undefined): RetryOverrides {
   const limit = get("l5d-retry-limit");
   const timeout = durationOf(get("l5d-retry-timeout"));
-  const statuses = list(get("l5d-retry-http"), (item) => HTTP_CONDITIONS[item] ?? statusRange(item));
-  const codes = list(get("l5d-retry-grpc"), (item) => GRPC_CONDITIONS[item]);
+  const statuses = list(get("l5d-retry-http"), httpRetryRange);
+  const codes = list(get("l5d-retry-grpc"), (item) => GRPC_RETRY_CONDITIONS[item]);
   const retry: { -readonly [K in keyof RetryPolicy]?: RetryPolicy[K] } = {};
   if (limit !== undefined && /^\d{1,3}$/.test(limit)) retry.maxRetries = Math.min(Number(limit), MAX_RETRIES);
   if (timeout !== undefined) retry.timeout = timeout;
@@ -163,7 +164,9 @@ function list<T>(text: string | undefined, read: (item: string) => T | undefined
   });
 }
 
-function statusRange(text: string): readonly [number, number] | undefined {
+/** Statuses as annotations and headers name them: `503`, `500-504`, `5xx`, `gateway-error`; undefined: none of these. */
+export function httpRetryRange(text: string): readonly [number, number] | undefined {
+  if (Object.hasOwn(HTTP_CONDITIONS, text)) return HTTP_CONDITIONS[text];
   const match = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(text);
   if (!match) return undefined;
   const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];

@@ -46,6 +46,12 @@ export function formatIp(family: 4 | 6, bits: bigint): string {
   return parts.join(":");
 }
 
+/** The one text of an address, however it was written. @throws RangeError */
+export function canonicalIp(text: string): string {
+  const { family, bits } = parseIp(text);
+  return formatIp(family, bits);
+}
+
 /** `10.0.0.0/8`, or a bare address as a network of one. Host bits are cleared. @throws RangeError */
 export function parseCidr(text: string): Cidr {
   const [address = "", suffix, extra] = text.split("/");

@@ -69,6 +69,8 @@ test("every object of an installation", () => {
       "ServiceAccount mesh-policy",
       "ClusterRole mesh-system-policy",
       "ClusterRoleBinding mesh-system-policy",
+      "Role mesh-policy",
+      "RoleBinding mesh-policy",
       "ServiceAccount mesh-proxy-injector",
       "ClusterRole mesh-system-proxy-injector",
       "ClusterRoleBinding mesh-system-proxy-injector",

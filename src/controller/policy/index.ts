@@ -1,193 +1,190 @@
-// The policy index: Pods, Services and Namespaces in; for a pod's port its Server, for an address its outbound
-// policy out. Decisions are made by rules/; here is what they are told, and who must hear of a change.
-import type { MessageOf, Partially } from "../../api/codec.ts";
-import type { Server } from "../../api/inbound.ts";
-import type { OutboundPolicy } from "../../api/outbound.ts";
-import { type DefaultPolicy, defaultServer, isDefaultPolicy } from "../../rules/default-policy.ts";
-import { type PortRange, portSetHas } from "../../util/port-set.ts";
+// The policy index: for a port of a workload its Server, for an address or a Service's name its outbound policy, told to
+// whoever watches them, and told again when they come to be others.
 import type { NamespaceRecord, PodRecord, ServiceRecord } from "../cluster-objects.ts";
-import { outboundPolicyOf } from "./outbound.ts";
+import { type InboundFacts, type ServerMessage, serverOf, type WorkloadRef } from "./inbound.ts";
+import {
+  type ClusterOutboundFacts,
+  type OutboundMessage,
+  type OutboundTarget,
+  policyOf,
+} from "./outbound.ts";
+import { keyOf, PolicyStore } from "./store.ts";
+import { type Dependent, Graph, Reading } from "./tables.ts";
 
-export interface PolicyFacts {
-  readonly defaultPolicy: DefaultPolicy;
-  readonly clusterNetworks: readonly string[];
-  readonly defaultOpaquePorts: readonly PortRange[];
-  readonly clusterDomain: string;
+export interface PolicyFacts extends InboundFacts, ClusterOutboundFacts {}
+
+export type { ServerMessage } from "./inbound.ts";
+export type { OutboundMessage, OutboundTarget } from "./outbound.ts";
+
+/** Equal messages as one, so that what goes to many is held, and encoded, once. */
+class Shared<T> {
+  readonly #byText = new Map<string, { readonly value: T; uses: number }>();
+
+  take(text: string, value: T): T {
+    const known = this.#byText.get(text);
+    if (known) {
+      known.uses += 1;
+      return known.value;
+    }
+    this.#byText.set(text, { value, uses: 1 });
+    return value;
+  }
+
+  drop(text: string): void {
+    const known = this.#byText.get(text);
+    if (known && --known.uses === 0) this.#byText.delete(text);
+  }
 }
 
-export type ServerMessage = MessageOf<typeof Server>;
-export type OutboundMessage = Partially<MessageOf<typeof OutboundPolicy>>;
-
-/** Tells a listener the current value (undefined: there is none), then each other one. */
-class Watched<T> {
+/** Tells listeners the current value (undefined: there is none), then each other one. */
+class View<T> implements Dependent {
   readonly listeners = new Set<(value: T | undefined) => void>();
-  readonly compute: () => T | undefined;
+  readonly #compute: (reading: Reading) => T | undefined;
+  readonly #graph: Graph;
+  readonly #shared: Shared<T>;
+  readonly #reading = new Reading(this);
+  readonly #recompute = () => this.refresh();
   current: T | undefined;
-  #text = "";
+  #text: string | undefined;
 
-  constructor(compute: () => T | undefined) {
-    this.compute = compute;
+  constructor(compute: (reading: Reading) => T | undefined, graph: Graph, shared: Shared<T>) {
+    this.#compute = compute;
+    this.#graph = graph;
+    this.#shared = shared;
     this.refresh();
   }
 
+  changed(): void {
+    this.#graph.add(this.#recompute);
+  }
+
   refresh(): void {
-    const value = this.compute();
-    const text = JSON.stringify(value, (_key, part) => (typeof part === "bigint" ? `${part}n` : part)) ?? "";
+    this.#reading.forget();
+    const value = this.#compute(this.#reading);
+    const text = value === undefined ? undefined : textOf(value);
     if (text === this.#text) return;
+    const old = this.#text;
     this.#text = text;
-    this.current = value;
-    for (const listener of [...this.listeners]) listener(value);
+    this.current = text === undefined ? undefined : this.#shared.take(text, value!);
+    if (old !== undefined) this.#shared.drop(old);
+    for (const listener of [...this.listeners]) listener(this.current);
+  }
+
+  close(): void {
+    this.#reading.forget();
+    this.#graph.cancel(this.#recompute);
+    if (this.#text !== undefined) this.#shared.drop(this.#text);
+    this.#text = undefined;
   }
 }
 
-const keyOf = (namespace: string, name: string) => `${namespace}/${name}`;
+const textOf = (value: unknown): string =>
+  JSON.stringify(value, (_key, part) => (typeof part === "bigint" ? `${part}n` : part));
 
 export class PolicyIndex {
+  readonly store = new PolicyStore();
   readonly #facts: PolicyFacts;
-  readonly #pods = new Map<string, PodRecord>();
-  readonly #services = new Map<string, ServiceRecord>();
-  readonly #namespaces = new Map<string, NamespaceRecord>();
-  readonly #serviceByIp = new Map<string, string>();
-  /** Watched Servers by pod, then by port. */
-  readonly #servers = new Map<string, Map<number, Watched<ServerMessage>>>();
-  /** Watched outbound policies by IP, then by port. */
-  readonly #outbound = new Map<string, Map<number, Watched<OutboundMessage>>>();
+  readonly #graph = new Graph();
+  readonly #servers = new Map<string, View<ServerMessage>>();
+  readonly #outbound = new Map<string, View<OutboundMessage>>();
+  readonly #sharedServers = new Shared<ServerMessage>();
+  readonly #sharedPolicies = new Shared<OutboundMessage>();
 
   constructor(facts: PolicyFacts) {
     this.#facts = facts;
   }
 
+  /** Changes the store; then whoever is concerned is told. */
+  change(edit: (store: PolicyStore) => void): void {
+    edit(this.store);
+    this.#graph.settle();
+  }
+
   putPod(pod: PodRecord): void {
-    const key = keyOf(pod.namespace, pod.name);
-    this.#pods.set(key, pod);
-    this.#refresh(this.#servers.get(key));
+    this.change(({ pods }) => pods.put(keyOf(pod), pod));
   }
 
   removePod(namespace: string, name: string): void {
-    const key = keyOf(namespace, name);
-    this.#pods.delete(key);
-    this.#refresh(this.#servers.get(key));
+    this.change(({ pods }) => pods.remove(keyOf({ namespace, name })));
   }
 
   putService(service: ServiceRecord): void {
-    const key = keyOf(service.namespace, service.name);
-    const old = this.#services.get(key)?.clusterIPs ?? [];
-    for (const ip of old) if (this.#serviceByIp.get(ip) === key) this.#serviceByIp.delete(ip);
-    this.#services.set(key, service);
-    for (const ip of service.clusterIPs) this.#serviceByIp.set(ip, key);
-    for (const ip of new Set([...old, ...service.clusterIPs])) this.#refresh(this.#outbound.get(ip));
+    this.change(({ services }) => services.put(keyOf(service), service));
   }
 
   removeService(namespace: string, name: string): void {
-    const key = keyOf(namespace, name);
-    const ips = this.#services.get(key)?.clusterIPs ?? [];
-    this.#services.delete(key);
-    for (const ip of ips) {
-      if (this.#serviceByIp.get(ip) === key) this.#serviceByIp.delete(ip);
-      this.#refresh(this.#outbound.get(ip));
-    }
+    this.change(({ services }) => services.remove(keyOf({ namespace, name })));
   }
 
   putNamespace(namespace: NamespaceRecord): void {
-    this.#namespaces.set(namespace.name, namespace);
-    this.#refreshNamespace(namespace.name);
+    this.change(({ namespaces }) => namespaces.put(namespace.name, namespace));
   }
 
   removeNamespace(name: string): void {
-    this.#namespaces.delete(name);
-    this.#refreshNamespace(name);
+    this.change(({ namespaces }) => namespaces.remove(name));
   }
 
-  #refreshNamespace(name: string): void {
-    for (const [key, views] of this.#servers) if (key.startsWith(`${name}/`)) this.#refresh(views);
-    for (const [ip, views] of this.#outbound) {
-      if (this.#serviceByIp.get(ip)?.startsWith(`${name}/`)) this.#refresh(views);
-    }
+  /** How many different Servers and outbound policies are watched. */
+  get watched(): { readonly servers: number; readonly policies: number } {
+    return { servers: this.#servers.size, policies: this.#outbound.size };
   }
 
-  #refresh<T>(views: Map<number, Watched<T>> | undefined): void {
-    for (const view of views?.values() ?? []) view.refresh();
-  }
-
-  /** Follows the Server of a pod's port; undefined while there is no such pod. Returns the way to stop. */
+  /** Follows the Server of a workload's port; undefined while there is no such workload. Returns the way to stop. */
   watchServer(
-    namespace: string,
-    pod: string,
+    workload: WorkloadRef,
     port: number,
     listener: (server: ServerMessage | undefined) => void,
   ): () => void {
     return watch(
       this.#servers,
-      keyOf(namespace, pod),
-      port,
-      () => this.#serverOf(namespace, pod, port),
+      `${workload.kind} ${keyOf(workload)} ${port}`,
+      () =>
+        new View<ServerMessage>(
+          (reading) => serverOf(this.store, this.#facts, workload, port, reading),
+          this.#graph,
+          this.#sharedServers,
+        ),
       listener,
     );
   }
 
-  /** Follows the outbound policy of an address; undefined while it belongs to no Service's port. */
+  /**
+   * Follows the outbound policy of a target for clients of a namespace; undefined while it is nobody's.
+   * Returns the way to stop.
+   */
   watchOutbound(
-    ip: string,
-    port: number,
+    target: OutboundTarget,
+    client: string,
     listener: (policy: OutboundMessage | undefined) => void,
   ): () => void {
-    return watch(this.#outbound, ip, port, () => this.#outboundOf(ip, port), listener);
-  }
-
-  /** An address of a Service by name; undefined when there is none. */
-  addressOf(namespace: string, name: string): string | undefined {
-    return this.#services.get(keyOf(namespace, name))?.clusterIPs[0];
-  }
-
-  #serverOf(namespace: string, name: string, port: number): ServerMessage | undefined {
-    const pod = this.#pods.get(keyOf(namespace, name));
-    if (!pod) return undefined;
-    const inherited = this.#namespaces.get(namespace)?.defaultPolicy;
-    const policy = [pod.defaultPolicy, inherited].find(isDefaultPolicy) ?? this.#facts.defaultPolicy;
-    return defaultServer({
-      policy,
-      clusterNetworks: this.#facts.clusterNetworks,
-      opaque: portSetHas(pod.opaquePorts ?? this.#facts.defaultOpaquePorts, port),
-      probePaths: pod.probes.filter((probe) => probe.port === port).map((probe) => probe.path),
-    });
-  }
-
-  #outboundOf(ip: string, port: number): OutboundMessage | undefined {
-    const service = this.#services.get(this.#serviceByIp.get(ip) ?? "");
-    const servicePort = service?.ports.find((candidate) => candidate.port === port);
-    if (!service || !servicePort) return undefined;
-    const opaquePorts =
-      service.opaquePorts ??
-      this.#namespaces.get(service.namespace)?.opaquePorts ??
-      this.#facts.defaultOpaquePorts;
-    return outboundPolicyOf({
-      namespace: service.namespace,
-      service: service.name,
-      port,
-      appProtocol: servicePort.appProtocol,
-      opaque: portSetHas(opaquePorts, port),
-      clusterDomain: this.#facts.clusterDomain,
-    });
+    const asked = target.kind === "address" ? target.ip : keyOf(target);
+    return watch(
+      this.#outbound,
+      `${target.kind} ${asked} ${target.port} ${client}`,
+      () =>
+        new View<OutboundMessage>(
+          (reading) => policyOf(this.store, this.#facts, target, client, reading),
+          this.#graph,
+          this.#sharedPolicies,
+        ),
+      listener,
+    );
   }
 }
 
 function watch<T>(
-  all: Map<string, Map<number, Watched<T>>>,
+  views: Map<string, View<T>>,
   key: string,
-  port: number,
-  compute: () => T | undefined,
+  create: () => View<T>,
   listener: (value: T | undefined) => void,
 ): () => void {
-  const views = all.get(key) ?? new Map<number, Watched<T>>();
-  all.set(key, views);
-  const view = views.get(port) ?? new Watched(compute);
-  views.set(port, view);
+  const view = views.get(key) ?? create();
+  views.set(key, view);
   view.listeners.add(listener);
   listener(view.current);
   return () => {
-    view.listeners.delete(listener);
-    if (view.listeners.size > 0) return;
-    views.delete(port);
-    if (views.size === 0 && all.get(key) === views) all.delete(key);
+    if (!view.listeners.delete(listener) || view.listeners.size > 0) return;
+    view.close();
+    if (views.get(key) === view) views.delete(key);
   };
 }

@@ -1,47 +1,141 @@
 // The policy controller as a process.
 //
 // Environment besides runController's: MESH_DEFAULT_POLICY, MESH_CLUSTER_NETWORKS (CIDRs), MESH_CLUSTER_DOMAIN,
-// MESH_DEFAULT_OPAQUE_PORTS.
+// MESH_TRUST_DOMAIN, MESH_DEFAULT_OPAQUE_PORTS, MESH_GLOBAL_EGRESS_NAMESPACE, MESH_ALLOW_L5D_REQUEST_HEADERS (true).
+import { Reflector } from "../../kube/reflector.ts";
+import { POLICY_LEASE } from "../../manifests/names.ts";
 import { DEFAULT_POLICIES, isDefaultPolicy } from "../../rules/default-policy.ts";
+import { errorMessage } from "../../util/error.ts";
 import { parseCidr } from "../../util/ip.ts";
 import { parsePortSet } from "../../util/port-set.ts";
 import { followCluster } from "../cluster-feed.ts";
+import { EventRecorder } from "../event-recorder.ts";
 import { GrpcServer } from "../grpc-server.ts";
-import { runController } from "../process.ts";
-import { PolicyIndex } from "./index.ts";
+import { type ControllerProcess, runController } from "../process.ts";
+import { ServedKinds } from "../served-kinds.ts";
+import { type PolicyFacts, PolicyIndex } from "./index.ts";
+import { policyKinds } from "./kinds.ts";
 import { servePolicy } from "./service.ts";
+import { StatusWriter } from "./status-writer.ts";
+import { keyOf } from "./store.ts";
+
+const FIELD_MANAGER = "mesh-policy-controller";
 
 export function main(): Promise<void> {
   return runController("policy", { port: 8090, adminPort: 9991 }, async (process) => {
-    const { env, log, registry } = process;
-    const defaultPolicy = env["MESH_DEFAULT_POLICY"] ?? "all-unauthenticated";
-    if (!isDefaultPolicy(defaultPolicy)) {
-      throw new Error(
-        `MESH_DEFAULT_POLICY: expected one of ${DEFAULT_POLICIES.join(", ")}, got ${defaultPolicy}`,
-      );
-    }
-    const clusterNetworks = (env["MESH_CLUSTER_NETWORKS"] ?? "").split(",").filter((cidr) => cidr !== "");
-    for (const cidr of clusterNetworks) parseCidr(cidr);
-    const clusterDomain = env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local";
-    const index = new PolicyIndex({
-      defaultPolicy,
-      clusterNetworks,
-      clusterDomain,
-      defaultOpaquePorts: parsePortSet(env["MESH_DEFAULT_OPAQUE_PORTS"] ?? ""),
-    });
-    const synced = followCluster(process, {
+    const { log, registry } = process;
+    const facts = factsOf(process);
+    const index = new PolicyIndex(facts);
+    const status = statusWriter(process, index, facts);
+    const cluster = followCluster(process, {
       service: {
-        put: (service) => index.putService(service),
-        remove: (ns, name) => index.removeService(ns, name),
+        put(service, { uid = "" }) {
+          index.putService(service);
+          const subject = { kind: "service", key: keyOf(service) } as const;
+          if (service.annotationProblems.length === 0) status.remove(subject);
+          else
+            status.put({
+              ...subject,
+              apiVersion: "v1",
+              objectKind: "Service",
+              resource: "services",
+              namespace: service.namespace,
+              name: service.name,
+              uid,
+              generation: undefined,
+              resourceVersion: undefined,
+              parents: [],
+              conditions: [],
+              problems: service.annotationProblems,
+            });
+        },
+        remove(namespace, name) {
+          index.removeService(namespace, name);
+          status.remove({ kind: "service", key: keyOf({ namespace, name }) });
+        },
       },
       pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
       namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
     });
+    const kinds = new ServedKinds({
+      client: process.client,
+      kinds: policyKinds(index, status),
+      reflector: (options) =>
+        new Reflector(process.client, {
+          clock: process.clock,
+          onError: (error) =>
+            log.warn("watching failed, trying again", { path: options.path, error: errorMessage(error) }),
+          ...options,
+        }),
+      clock: process.clock,
+      log,
+    }).start();
+    process.readyWhen("the first lists of policy", () => kinds.isSynced);
+    process.onStop(() => kinds.stop());
     const server = new GrpcServer({ log, registry });
-    servePolicy(server, index, clusterDomain);
-    // Before the cluster is known every pod and Service would seem not to exist.
-    await synced;
+    servePolicy(server, index, facts.clusterDomain);
+    observe(process, index);
+    // Before the cluster is known every pod and Service would seem not to exist, and every port without a Server.
+    await Promise.all([cluster, kinds.synced]);
     await server.listen(process.port);
     process.onStop(() => server.close());
+  });
+}
+
+function factsOf({ env, namespace }: ControllerProcess): PolicyFacts {
+  const defaultPolicy = env["MESH_DEFAULT_POLICY"] ?? "all-unauthenticated";
+  if (!isDefaultPolicy(defaultPolicy)) {
+    throw new Error(
+      `MESH_DEFAULT_POLICY: expected one of ${DEFAULT_POLICIES.join(", ")}, got ${defaultPolicy}`,
+    );
+  }
+  const clusterNetworks = (env["MESH_CLUSTER_NETWORKS"] ?? "").split(",").filter((cidr) => cidr !== "");
+  for (const cidr of clusterNetworks) parseCidr(cidr);
+  return {
+    defaultPolicy,
+    clusterNetworks,
+    clusterDomain: env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local",
+    defaultOpaquePorts: parsePortSet(env["MESH_DEFAULT_OPAQUE_PORTS"] ?? ""),
+    domain: { controlPlane: namespace, trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local" },
+    globalEgressNamespace: env["MESH_GLOBAL_EGRESS_NAMESPACE"] ?? "linkerd-egress",
+    allowHeaders: env["MESH_ALLOW_L5D_REQUEST_HEADERS"] === "true",
+  };
+}
+
+/** Statuses are written by the one replica that holds the Lease. */
+function statusWriter(process: ControllerProcess, index: PolicyIndex, facts: PolicyFacts): StatusWriter {
+  const { client, clock, log, registry } = process;
+  const election = process.elect(POLICY_LEASE);
+  const fenced = client.fencedBy(election);
+  const events = new EventRecorder(fenced, "mesh-policy-controller", log);
+  const writer = new StatusWriter({
+    store: index.store,
+    clusterNetworks: facts.clusterNetworks,
+    leadership: election,
+    patch: (path, body) =>
+      fenced.request(path, {
+        method: "PATCH",
+        body,
+        query: { fieldManager: FIELD_MANAGER },
+        contentType: "application/merge-patch+json",
+      }),
+    record: (involved, type, reason, message) => events.record(involved, type, reason, message),
+    clock,
+    log,
+    registry,
+  });
+  process.onStop(() => writer.stop());
+  return writer;
+}
+
+function observe({ registry }: ControllerProcess, index: PolicyIndex): void {
+  const watched = registry.gauge(
+    "policy_watched",
+    "Different Servers and outbound policies that are watched.",
+  );
+  const [servers, policies] = [watched.labels({ kind: "server" }), watched.labels({ kind: "outbound" })];
+  registry.onCollect(() => {
+    servers.set(index.watched.servers);
+    policies.set(index.watched.policies);
   });
 }

@@ -1,66 +1,156 @@
-// The outbound policy of a Service's port that no route is attached to: one default route to its endpoints.
+// The outbound policy of an address or of a Service's name: looks up in the store what the rules of rules/ decide from.
 import type { MessageOf, Partially } from "../../api/codec.ts";
 import type { OutboundPolicy } from "../../api/outbound.ts";
-import { durationOf } from "../../api/time.ts";
-import { DECAY_MS, DEFAULT_RTT_MS } from "../../rules/endpoint-choice.ts";
+import { type BackendProblem, backendProblem } from "../../rules/backend-problem.ts";
+import { chooseEgressNetwork } from "../../rules/egress-choice.ts";
+import {
+  type EgressAddress,
+  fallbackPolicy,
+  outboundPolicy,
+  type ServicePort,
+  type SplitBackend,
+} from "../../rules/outbound-policy.ts";
+import { type BackendRef, byAge } from "../../rules/policy-records.ts";
+import { attachedRoutes, type Parent } from "../../rules/route-parents.ts";
+import type { Trace } from "../../rules/trace.ts";
+import { NO_TRAFFIC_SETTINGS } from "../../rules/traffic-annotations.ts";
+import { canonicalIp, cidrHas, parseCidr, parseIp } from "../../util/ip.ts";
+import { type PortRange, portSetHas } from "../../util/port-set.ts";
+import type { ServiceRecord } from "../cluster-objects.ts";
+import { keyOf, type PolicyStore, parentKey } from "./store.ts";
+import type { Reading } from "./tables.ts";
 
-export interface ServicePortFacts {
-  readonly namespace: string;
-  readonly service: string;
-  readonly port: number;
-  readonly appProtocol: string | undefined;
-  readonly opaque: boolean;
+export interface ClusterOutboundFacts {
+  readonly clusterNetworks: readonly string[];
+  readonly defaultOpaquePorts: readonly PortRange[];
   readonly clusterDomain: string;
+  /** Namespace whose EgressNetworks hold for clients without their own. */
+  readonly globalEgressNamespace: string;
+  readonly allowHeaders: boolean;
 }
 
-/** How long a client's protocol is waited for, ms. */
-const DETECT_TIMEOUT = 10_000;
-/** Linkerd's queue: requests that wait for an endpoint, and for how long. */
-const QUEUE = { capacity: 100, failfastTimeout: durationOf(3_000) };
+export type OutboundMessage = Partially<MessageOf<typeof OutboundPolicy>>;
 
-export function outboundPolicyOf(facts: ServicePortFacts): Partially<MessageOf<typeof OutboundPolicy>> {
-  const resource = {
-    group: "core",
-    kind: "Service",
-    name: facts.service,
-    namespace: facts.namespace,
-    port: facts.port,
-  };
-  const metadata = { resource };
-  const backend = {
-    metadata,
-    queue: QUEUE,
-    balancer: {
-      discovery: {
-        dst: { path: `${facts.service}.${facts.namespace}.svc.${facts.clusterDomain}:${facts.port}` },
-      },
-      peakEwma: { defaultRtt: durationOf(DEFAULT_RTT_MS), decay: durationOf(DECAY_MS) },
-    },
-  };
-  const backends = { firstAvailable: { backends: [{ backend }] } };
-  const http = {
-    routes: [{ metadata: { default: "http" }, rules: [{ matches: [{ path: { prefix: "/" } }], backends }] }],
-  };
-  const opaque = { routes: [{ metadata: { default: "opaque" }, rules: [{ backends }] }] };
-  switch (protocolOf(facts)) {
-    case "opaque":
-      return { metadata, protocol: { opaque } };
-    case "http1":
-      return { metadata, protocol: { http1: http } };
-    case "http2":
-      return { metadata, protocol: { http2: http } };
-    case "detect":
-      return {
-        metadata,
-        protocol: { detect: { timeout: durationOf(DETECT_TIMEOUT), opaque, http1: http, http2: http } },
-      };
+/** What a client asks about: an address, or a Service by its name. */
+export type OutboundTarget =
+  | { readonly kind: "address"; readonly ip: string; readonly port: number }
+  | { readonly kind: "service"; readonly namespace: string; readonly name: string; readonly port: number };
+
+/**
+ * The policy for clients of a namespace; undefined when there is none to be had: of an address within the cluster that is
+ * no Service's, of a workload's own address, of a port that the Service does not have.
+ */
+export function policyOf(
+  store: PolicyStore,
+  facts: ClusterOutboundFacts,
+  target: OutboundTarget,
+  client: string,
+  reading: Reading,
+  trace?: Trace,
+): OutboundMessage | undefined {
+  if (target.kind === "service") {
+    const service = store.services.get(keyOf(target), reading);
+    return service && servicePolicy(store, facts, service, target.port, client, reading, trace);
   }
+  const { ip, port } = target;
+  // Two Services may bear one address for a moment, when it moves.
+  const [service] = store.services
+    .group("ip", canonicalIp(ip), reading)
+    .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  if (service) return servicePolicy(store, facts, service, port, client, reading, trace);
+  // What has an address of its own is described by its profile, identity included.
+  const known = canonicalIp(ip);
+  if (store.pods.group("ip", known, reading).length > 0) return undefined;
+  if (store.externalWorkloads.group("ip", known, reading).length > 0) return undefined;
+  const address = parseIp(ip);
+  if (facts.clusterNetworks.some((cidr) => cidrHas(parseCidr(cidr), address))) return undefined;
+  return egressPolicy(store, facts, ip, port, client, reading, trace);
 }
 
-/** An annotation that says opaque wins; then the port's appProtocol, of which an unknown one is opaque. */
-function protocolOf({ opaque, appProtocol }: ServicePortFacts): "opaque" | "http1" | "http2" | "detect" {
-  if (opaque) return "opaque";
-  if (appProtocol === undefined) return "detect";
-  if (appProtocol === "http") return "http1";
-  return appProtocol === "kubernetes.io/h2c" ? "http2" : "opaque";
+function servicePolicy(
+  store: PolicyStore,
+  facts: ClusterOutboundFacts,
+  service: ServiceRecord,
+  port: number,
+  client: string,
+  reading: Reading,
+  trace?: Trace,
+): OutboundMessage | undefined {
+  const servicePort = service.ports.find((candidate) => candidate.port === port);
+  // An ExternalName has no endpoints in the cluster: its clients resolve the name it stands for.
+  if (!servicePort || service.externalName) return undefined;
+  const { namespace, name } = service;
+  const opaquePorts =
+    service.opaquePorts ?? store.namespaces.get(namespace, reading)?.opaquePorts ?? facts.defaultOpaquePorts;
+  const parent: ServicePort = {
+    kind: "Service",
+    namespace,
+    name,
+    port,
+    appProtocol: servicePort.appProtocol,
+    opaque: portSetHas(opaquePorts, port),
+  };
+  const routes = store.routes.group("parent", parentKey(parent), reading);
+  return outboundPolicy({
+    parent,
+    traffic: service.traffic,
+    routes: attachedRoutes(routes, { ...parent, portName: servicePort.name }, client, trace),
+    split: splitOf(store, parent, reading),
+    backendProblem: (ref) => problemOf(store, ref, parent, reading)?.message,
+    clusterDomain: facts.clusterDomain,
+    allowHeaders: facts.allowHeaders,
+  });
+}
+
+function egressPolicy(
+  store: PolicyStore,
+  facts: ClusterOutboundFacts,
+  ip: string,
+  port: number,
+  client: string,
+  reading: Reading,
+  trace?: Trace,
+): OutboundMessage {
+  const namespaces = new Set([client, facts.globalEgressNamespace]);
+  const candidates = [...namespaces].flatMap((namespace) =>
+    store.egressNetworks.group("namespace", namespace, reading),
+  );
+  const network = chooseEgressNetwork(candidates, ip, client, facts.clusterNetworks, trace);
+  if (!network) return fallbackPolicy(ip, port);
+  const { namespace, name, allow, traffic } = network;
+  const parent: EgressAddress = { kind: "EgressNetwork", namespace, name, allow, ip, port };
+  const routes = store.routes.group("parent", parentKey(parent), reading);
+  return outboundPolicy({
+    parent,
+    traffic: traffic ?? NO_TRAFFIC_SETTINGS,
+    routes: attachedRoutes(routes, { ...parent, portName: undefined }, client, trace),
+    split: [],
+    backendProblem: (ref) => problemOf(store, ref, parent, reading)?.message,
+    clusterDomain: facts.clusterDomain,
+    allowHeaders: facts.allowHeaders,
+  });
+}
+
+/** Of several splits of one Service the oldest holds. */
+function splitOf(store: PolicyStore, { namespace, name }: Parent, reading: Reading): SplitBackend[] {
+  const [split] = store.trafficSplits.group("service", keyOf({ namespace, name }), reading).sort(byAge);
+  return (split?.backends ?? []).map(({ service, weight }) => ({
+    namespace,
+    name: service,
+    weight,
+    exists: store.services.get(keyOf({ namespace, name: service }), reading) !== undefined,
+  }));
+}
+
+/** What keeps a route's backend on a parent from being used; undefined: nothing. */
+export function problemOf(
+  store: PolicyStore,
+  ref: BackendRef,
+  parent: Parent,
+  reading: Reading,
+): BackendProblem | undefined {
+  return backendProblem(ref, parent, (kind, namespace, name) => {
+    const table = kind === "Service" ? store.services : store.egressNetworks;
+    return table.get(keyOf({ namespace, name }), reading) !== undefined;
+  });
 }

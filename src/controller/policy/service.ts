@@ -1,4 +1,4 @@
-// The policy APIs over the index: InboundServerPolicies for a pod's ports, OutboundPolicies for addresses.
+// The policy APIs over the index: InboundServerPolicies for workloads' ports, OutboundPolicies for addresses and names.
 import { addressText } from "../../api/address.ts";
 import type { MessageOf } from "../../api/codec.ts";
 import { GrpcError, STATUS } from "../../api/grpc-status.ts";
@@ -6,84 +6,103 @@ import { GetPort, type PortSpec, WatchPort } from "../../api/inbound.ts";
 import { Get, type TrafficSpec, Watch } from "../../api/outbound.ts";
 import { parseAuthority } from "../authority.ts";
 import type { GrpcServer } from "../grpc-server.ts";
-import type { OutboundMessage, PolicyIndex, ServerMessage } from "./index.ts";
+import type { WorkloadRef } from "./inbound.ts";
+import type { OutboundMessage, OutboundTarget, PolicyIndex, ServerMessage } from "./index.ts";
 
 export function servePolicy(server: GrpcServer, index: PolicyIndex, clusterDomain: string): void {
   server.unary(GetPort, (spec) => {
-    const { namespace, pod, port } = portOf(spec);
+    const { workload, port } = portOf(spec);
     let found: ServerMessage | undefined;
-    index.watchServer(namespace, pod, port, (value) => {
+    index.watchServer(workload, port, (value) => {
       found = value;
     })();
-    if (!found) throw noPod(namespace, pod);
+    if (!found) throw noWorkload(workload);
     return found;
   });
 
   server.stream(WatchPort, (spec, sender) => {
-    const { namespace, pod, port } = portOf(spec);
-    const stop = index.watchServer(namespace, pod, port, (value) => {
+    const { workload, port } = portOf(spec);
+    const stop = index.watchServer(workload, port, (value) => {
       if (value) sender.send(value);
-      else sender.end(noPod(namespace, pod));
+      else sender.end(noWorkload(workload));
     });
     sender.whenClosed(stop);
   });
 
   server.unary(Get, (spec) => {
-    const { ip, port } = addressOf(spec, index, clusterDomain);
+    const { target, client } = trafficOf(spec, clusterDomain);
     let found: OutboundMessage | undefined;
-    index.watchOutbound(ip, port, (value) => {
+    index.watchOutbound(target, client, (value) => {
       found = value;
     })();
-    if (!found) throw noService(ip, port);
+    if (!found) throw nobody(target);
     return found;
   });
 
   server.stream(Watch, (spec, sender) => {
-    const { ip, port } = addressOf(spec, index, clusterDomain);
-    const stop = index.watchOutbound(ip, port, (value) => {
+    const { target, client } = trafficOf(spec, clusterDomain);
+    const stop = index.watchOutbound(target, client, (value) => {
       if (value) sender.send(value);
-      else sender.end(noService(ip, port));
+      else sender.end(nobody(target));
     });
     sender.whenClosed(stop);
   });
 }
 
-const noPod = (namespace: string, pod: string) =>
-  new GrpcError(STATUS.NOT_FOUND, `there is no pod ${namespace}/${pod}`);
-const noService = (ip: string, port: number) =>
-  new GrpcError(STATUS.NOT_FOUND, `no Service has port ${port} at ${ip}`);
+const noWorkload = ({ kind, namespace, name }: WorkloadRef) =>
+  new GrpcError(STATUS.NOT_FOUND, `there is no ${kind} ${namespace}/${name}`);
 
-/** The workload is JSON with `ns` and `pod`, or `ns:pod` as old proxies write it. @throws GrpcError InvalidArgument */
-function portOf({ workload, port }: MessageOf<typeof PortSpec>): {
-  namespace: string;
-  pod: string;
-  port: number;
-} {
+const nobody = (target: OutboundTarget) =>
+  new GrpcError(
+    STATUS.NOT_FOUND,
+    target.kind === "address"
+      ? `no Service has port ${target.port} at ${target.ip}`
+      : `there is no Service ${target.namespace}/${target.name} with port ${target.port}`,
+  );
+
+/** @throws GrpcError InvalidArgument */
+function portOf({ workload, port }: MessageOf<typeof PortSpec>): { workload: WorkloadRef; port: number } {
   if (port < 1 || port > 65_535) throw new GrpcError(STATUS.INVALID_ARGUMENT, `expected a port, got ${port}`);
-  const plain = /^([^:{}"]+):([^:{}"]+)$/.exec(workload);
-  if (plain) return { namespace: plain[1]!, pod: plain[2]!, port };
+  return { workload: workloadOf(workload), port };
+}
+
+/**
+ * A workload is JSON with `ns` and `pod` or `external_workload`, or `ns:pod` as old proxies write it.
+ * @throws GrpcError InvalidArgument
+ */
+function workloadOf(text: string): WorkloadRef {
+  const plain = /^([^:{}"]+):([^:{}"]+)$/.exec(text);
+  if (plain) return { kind: "Pod", namespace: plain[1]!, name: plain[2]! };
   try {
-    const { ns, pod } = JSON.parse(workload) as { ns?: unknown; pod?: unknown };
-    if (typeof ns === "string" && typeof pod === "string") return { namespace: ns, pod, port };
+    const { ns, pod, external_workload: external } = JSON.parse(text) as Record<string, unknown>;
+    if (typeof ns === "string" && typeof pod === "string") return { kind: "Pod", namespace: ns, name: pod };
+    if (typeof ns === "string" && typeof external === "string")
+      return { kind: "ExternalWorkload", namespace: ns, name: external };
   } catch {
     // Said below.
   }
-  throw new GrpcError(STATUS.INVALID_ARGUMENT, 'expected a workload such as {"ns":"…","pod":"…"}');
+  throw new GrpcError(
+    STATUS.INVALID_ARGUMENT,
+    'expected a workload such as {"ns":"…","pod":"…"} or {"ns":"…","external_workload":"…"}',
+  );
 }
 
-function addressOf(
+/** What is asked about, and the namespace of who asks. @throws GrpcError InvalidArgument */
+function trafficOf(
   spec: MessageOf<typeof TrafficSpec>,
-  index: PolicyIndex,
   clusterDomain: string,
-): { ip: string; port: number } {
+): { target: OutboundTarget; client: string } {
+  const client = spec.sourceWorkload === "" ? "" : workloadOf(spec.sourceWorkload).namespace;
   const address = addressText(spec.addr);
-  if (address) return address;
+  if (address) {
+    if (address.port < 1 || address.port > 65_535)
+      throw new GrpcError(STATUS.INVALID_ARGUMENT, `expected a port, got ${address.port}`);
+    return { target: { kind: "address", ...address }, client };
+  }
   if (spec.authority === undefined)
     throw new GrpcError(STATUS.INVALID_ARGUMENT, "expected an address or an authority");
-  const target = parseAuthority(spec.authority, clusterDomain);
-  if (target.kind === "ip") return target;
-  const ip = index.addressOf(target.namespace, target.name);
-  if (ip === undefined)
-    throw new GrpcError(STATUS.NOT_FOUND, `there is no Service ${target.namespace}/${target.name}`);
-  return { ip, port: target.port };
+  const { kind, port, ...named } = parseAuthority(spec.authority, clusterDomain);
+  if ("ip" in named) return { target: { kind: "address", ip: named.ip, port }, client };
+  const { namespace, name } = named;
+  return { target: { kind, namespace, name, port } as OutboundTarget, client };
 }

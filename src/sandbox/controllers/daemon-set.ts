@@ -1,10 +1,11 @@
 // DaemonSets: one pod on every node that can take it.
 
+import { requirementMatches } from "../../rules/label-selector.ts";
 import { errorMessage } from "../../util/error.ts";
 import type { Json, KubeObject } from "../cluster.ts";
 import { Controller, type ControllerContext, keyOf, splitKey } from "./controller.ts";
 import { resolveIntOrPercent } from "./deployment-math.ts";
-import { claim, concerned, controllerReference, podMetadata, requirementMatches } from "./ownership.ts";
+import { claim, concerned, controllerReference, podMetadata } from "./ownership.ts";
 import { availableIn, isFinished, isReady } from "./pods.ts";
 import { currentRevision, REVISION_LABEL } from "./revisions.ts";
 

@@ -1,8 +1,8 @@
 // PodDisruptionBudgets: how many of a workload's pods an eviction may take now.
+import { selectorMatches } from "../../rules/label-selector.ts";
 import type { KubeObject, Ref } from "../cluster.ts";
 import { Controller, type ControllerContext, keyOf, splitKey } from "./controller.ts";
 import { resolveIntOrPercent } from "./deployment-math.ts";
-import { selectorMatches } from "./ownership.ts";
 import { isActive, isReady } from "./pods.ts";
 
 const BUDGETS = { group: "policy", resource: "poddisruptionbudgets" };

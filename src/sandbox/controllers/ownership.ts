@@ -1,46 +1,6 @@
 // Who belongs to whom: label selectors, controller references, adoption and release.
+import { type LabelSelector, selectorMatches } from "../../rules/label-selector.ts";
 import type { Cluster, KubeObject, ObjectMeta, OwnerReference } from "../cluster.ts";
-
-export interface LabelSelector {
-  matchLabels?: Record<string, string>;
-  matchExpressions?: { key: string; operator: string; values?: string[] }[];
-}
-
-/** Whether a LabelSelector takes these labels. An absent selector takes nothing, an empty one everything. */
-export function selectorMatches(
-  selector: LabelSelector | undefined,
-  labels: Record<string, string> | undefined,
-): boolean {
-  if (!selector) return false;
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
-    if (labels?.[key] !== value) return false;
-  }
-  return (selector.matchExpressions ?? []).every((requirement) => requirementMatches(requirement, labels));
-}
-
-/** One requirement of a label selector or of node affinity (In, NotIn, Exists, DoesNotExist, Gt, Lt). */
-export function requirementMatches(
-  requirement: { key: string; operator: string; values?: readonly string[] },
-  labels: Record<string, string> | undefined,
-): boolean {
-  const value = labels?.[requirement.key];
-  switch (requirement.operator) {
-    case "In":
-      return value !== undefined && (requirement.values ?? []).includes(value);
-    case "NotIn":
-      return value === undefined || !(requirement.values ?? []).includes(value);
-    case "Exists":
-      return value !== undefined;
-    case "DoesNotExist":
-      return value === undefined;
-    case "Gt":
-      return Number(value) > Number(requirement.values?.[0]);
-    case "Lt":
-      return Number(value) < Number(requirement.values?.[0]);
-    default:
-      return false;
-  }
-}
 
 export function controllerOf(object: KubeObject): OwnerReference | undefined {
   return object.metadata.ownerReferences?.find((reference) => reference.controller);

@@ -1,6 +1,7 @@
 // Which nodes may take a pod, and which of them is best: pure.
+
+import { type LabelSelector, requirementMatches, selectorMatches } from "../../rules/label-selector.ts";
 import type { Json, KubeObject } from "../cluster.ts";
-import { type LabelSelector, requirementMatches, selectorMatches } from "../controllers/ownership.ts";
 
 export interface Placement {
   readonly node?: string;

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { selectorMatches } from "../../../src/rules/label-selector.ts";
 import type { Json, KubeObject } from "../../../src/sandbox/cluster.ts";
 import { parseCron } from "../../../src/sandbox/controllers/cron-schedule.ts";
 import {
@@ -12,7 +13,6 @@ import {
   shrinkOld,
   templateHash,
 } from "../../../src/sandbox/controllers/deployment-math.ts";
-import { selectorMatches } from "../../../src/sandbox/controllers/ownership.ts";
 import { WorkQueue } from "../../../src/sandbox/controllers/work-queue.ts";
 import { place } from "../../../src/sandbox/scheduler/fit.ts";
 import { systemClock } from "../../../src/util/clock.ts";

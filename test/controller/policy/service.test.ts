@@ -1,22 +1,23 @@
 // The policy controller: default inbound policies and plain Services outbound, over real gRPC.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { addressOf, networkText } from "../../src/api/address.ts";
-import type { MessageOf } from "../../src/api/codec.ts";
-import { STATUS } from "../../src/api/grpc-status.ts";
-import { GetPort, type Server, WatchPort } from "../../src/api/inbound.ts";
-import { Get, type OutboundPolicy, Watch } from "../../src/api/outbound.ts";
-import { durationMs } from "../../src/api/time.ts";
-import { namespaceRecord, podRecord, serviceRecord } from "../../src/controller/cluster-objects.ts";
-import { GrpcServer } from "../../src/controller/grpc-server.ts";
-import { PolicyIndex } from "../../src/controller/policy/index.ts";
-import { servePolicy } from "../../src/controller/policy/service.ts";
-import type { Container, Service } from "../../src/kube/types.ts";
-import { createLogger } from "../../src/log/logger.ts";
-import { Registry } from "../../src/metrics/registry.ts";
-import type { DefaultPolicy } from "../../src/rules/default-policy.ts";
-import { parsePortSet } from "../../src/util/port-set.ts";
-import { TestGrpcClient } from "../support/grpc-client.ts";
+import { addressOf, addressText, networkText } from "../../../src/api/address.ts";
+import type { MessageOf } from "../../../src/api/codec.ts";
+import { STATUS } from "../../../src/api/grpc-status.ts";
+import { GetPort, type Server, WatchPort } from "../../../src/api/inbound.ts";
+import { Get, type OutboundPolicy, Watch } from "../../../src/api/outbound.ts";
+import { durationMs } from "../../../src/api/time.ts";
+import { namespaceRecord, podRecord, serviceRecord } from "../../../src/controller/cluster-objects.ts";
+import { GrpcServer } from "../../../src/controller/grpc-server.ts";
+import { PolicyIndex } from "../../../src/controller/policy/index.ts";
+import { servePolicy } from "../../../src/controller/policy/service.ts";
+import type { Container, Service } from "../../../src/kube/types.ts";
+import { createLogger } from "../../../src/log/logger.ts";
+import { Registry } from "../../../src/metrics/registry.ts";
+import type { DefaultPolicy } from "../../../src/rules/default-policy.ts";
+import { NO_TRAFFIC_SETTINGS } from "../../../src/rules/traffic-annotations.ts";
+import { parsePortSet } from "../../../src/util/port-set.ts";
+import { TestGrpcClient } from "../../support/grpc-client.ts";
 
 const test = suite("policy");
 
@@ -45,6 +46,9 @@ async function withServer(
     clusterNetworks: ["10.0.0.0/8"],
     defaultOpaquePorts: parsePortSet("3306"),
     clusterDomain: "cluster.local",
+    domain: { controlPlane: "mesh-system", trustDomain: "cluster.local" },
+    globalEgressNamespace: "linkerd-egress",
+    allowHeaders: false,
   });
   const server = new GrpcServer({ log: createLogger({ level: "off" }), registry: new Registry() });
   servePolicy(server, index, "cluster.local");
@@ -241,23 +245,71 @@ test("a watch follows the Service and its namespace, and ends with it", () =>
     assert.is(await call.end(), STATUS.NOT_FOUND);
   }));
 
-test("addresses of no Service are not found; what is no address is refused", () =>
+test("addresses of the cluster that are no Service's are not found; what is no address is refused", () =>
   withServer(async ({ index, client }) => {
     index.putPod(pod());
-    index.putService(service({ clusterIP: "None" }));
-    for (const [ip, port] of [
+    index.putPod({ ...pod(), name: "outside", ips: ["192.0.2.7"] });
+    index.putService(service());
+    const cases: [string, number][] = [
       ["10.0.0.1", 8080],
-      ["10.96.1.1", 80],
-      ["1.1.1.1", 443],
-    ] as const) {
+      ["192.0.2.7", 8080],
+      ["10.96.1.9", 80],
+      ["10.96.1.1", 81],
+    ];
+    for (const [ip, port] of cases)
       assert.is(await client.call(Get, spec(ip, port)).end(), STATUS.NOT_FOUND, ip);
-    }
-    assert.is(
-      await client.call(Get, { sourceWorkload: WORKLOAD, authority: "web.emoji.svc.cluster.local:80" }).end(),
-      STATUS.NOT_FOUND,
+    const asks: [string | undefined, number][] = [
+      ["web.emoji.svc.cluster.local:81", STATUS.NOT_FOUND],
+      ["api.emoji.svc.cluster.local:80", STATUS.NOT_FOUND],
+      ["example.com:80", STATUS.INVALID_ARGUMENT],
+      [undefined, STATUS.INVALID_ARGUMENT],
+    ];
+    for (const [authority, status] of asks)
+      assert.is(await client.call(Get, { sourceWorkload: WORKLOAD, authority }).end(), status, authority);
+    const asker = { sourceWorkload: "{", addr: addressOf("10.96.1.1", 80) };
+    assert.is(await client.call(Get, asker).end(), STATUS.INVALID_ARGUMENT);
+  }));
+
+test("a headless Service is found by its name, an ExternalName never", () =>
+  withServer(async ({ index, client }) => {
+    const ask = () =>
+      client.call(Get, { sourceWorkload: WORKLOAD, authority: "web.emoji.svc.cluster.local:80" });
+    index.putService(service({ clusterIP: "None" }));
+    assert.is((await ask().message(0)).metadata?.resource?.name, "web");
+    index.putService(service({ type: "ExternalName", clusterIP: "" }));
+    assert.is(await ask().end(), STATUS.NOT_FOUND);
+  }));
+
+test("an address outside the cluster is dialled as it is, until an EgressNetwork speaks for it", () =>
+  withServer(async ({ index, client }) => {
+    const call = client.call(Watch, spec("1.1.1.1", 443));
+    const before = await call.message(0);
+    assert.is(before.metadata?.default, "egress-fallback");
+    const backend =
+      before.protocol!.detect!.http1!.routes[0]!.rules[0]!.backends!.firstAvailable!.backends[0]!;
+    assert.equal(addressText(backend.backend?.forward?.addr), { ip: "1.1.1.1", port: 443 });
+    index.change(({ egressNetworks }) =>
+      egressNetworks.put("linkerd-egress/all", {
+        namespace: "linkerd-egress",
+        name: "all",
+        created: 0,
+        allow: false,
+        networks: undefined,
+        traffic: NO_TRAFFIC_SETTINGS,
+      }),
     );
-    assert.is(await client.call(Get, { sourceWorkload: WORKLOAD }).end(), STATUS.INVALID_ARGUMENT);
-    assert.is(await client.call(Get, { authority: "example.com:80" }).end(), STATUS.INVALID_ARGUMENT);
+    assert.is((await call.message(1)).metadata?.resource?.name, "all");
+  }));
+
+test("clients of many namespaces are told one message", () =>
+  withServer(async ({ index }) => {
+    index.putService(service());
+    const told: unknown[] = [];
+    for (const client of ["a", "b"])
+      index.watchOutbound({ kind: "address", ip: "10.96.1.1", port: 80 }, client, (policy) =>
+        told.push(policy),
+      );
+    assert.ok(told[0] !== undefined && told[0] === told[1]);
   }));
 
 test.run();

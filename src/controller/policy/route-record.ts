@@ -1,0 +1,356 @@
+// Routes (HTTPRoute of both groups, GRPCRoute, TLSRoute, TCPRoute) as records: their conditions and filters in the
+// proxy API's own messages, and why a route cannot be applied, when it cannot.
+import type { MessageOf } from "../../api/codec.ts";
+import type { HeaderMatch, HostMatch, HttpRouteMatch } from "../../api/http-route.ts";
+import { REGISTERED_METHODS, REGISTERED_SCHEMES } from "../../api/http-types.ts";
+import type { RouteStatus } from "../../crds/index.ts";
+import type { KubeObject } from "../../kube/types.ts";
+import {
+  type BackendRef,
+  GATEWAY_GROUP,
+  type ParentRef,
+  POLICY_GROUP,
+  ROUTE_KINDS,
+  type RouteFilter,
+  type RouteKind,
+  type RouteRecord,
+  type RouteRuleRecord,
+  type RuleRetry,
+} from "../../rules/policy-records.ts";
+import { compileRegex } from "../../rules/regex.ts";
+import { trafficSettings } from "../../rules/traffic-annotations.ts";
+import { errorMessage } from "../../util/error.ts";
+
+type Http = MessageOf<typeof HttpRouteMatch>;
+type Grpc = RouteRuleRecord["grpc"][number];
+
+interface ValueSpec {
+  readonly type?: string;
+  readonly name?: string;
+  readonly value?: string;
+}
+
+interface HeaderModifierSpec {
+  readonly set?: readonly ValueSpec[];
+  readonly add?: readonly ValueSpec[];
+  readonly remove?: readonly string[];
+}
+
+interface PathModifierSpec {
+  readonly type?: string;
+  readonly replaceFullPath?: string;
+  readonly replacePrefixMatch?: string;
+}
+
+interface FilterSpec {
+  readonly type?: string;
+  readonly requestHeaderModifier?: HeaderModifierSpec;
+  readonly responseHeaderModifier?: HeaderModifierSpec;
+  readonly requestRedirect?: {
+    readonly scheme?: string;
+    readonly hostname?: string;
+    readonly port?: number;
+    readonly statusCode?: number;
+    readonly path?: PathModifierSpec;
+  };
+}
+
+interface RefSpec {
+  readonly group?: string;
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly port?: number;
+  readonly sectionName?: string;
+}
+
+interface BackendSpec extends RefSpec {
+  readonly weight?: number;
+  readonly filters?: readonly FilterSpec[];
+}
+
+interface MatchSpec {
+  readonly path?: { readonly type?: string; readonly value?: string };
+  readonly method?: string | { readonly type?: string; readonly service?: string; readonly method?: string };
+  readonly headers?: readonly ValueSpec[];
+  readonly queryParams?: readonly ValueSpec[];
+}
+
+interface RuleSpec {
+  readonly matches?: readonly MatchSpec[];
+  readonly filters?: readonly FilterSpec[];
+  readonly backendRefs?: readonly BackendSpec[];
+  readonly timeouts?: { readonly request?: string; readonly backendRequest?: string };
+  readonly retry?: {
+    readonly codes?: readonly number[];
+    readonly attempts?: number;
+    readonly backoff?: string;
+  };
+}
+
+export interface RouteObject extends KubeObject {
+  readonly spec?: {
+    readonly parentRefs?: readonly RefSpec[];
+    readonly hostnames?: readonly string[];
+    readonly rules?: readonly RuleSpec[];
+  };
+  readonly status?: Partial<RouteStatus>;
+}
+
+export type RouteParentStatus = RouteStatus["parents"][number];
+
+export const isRouteKind = (kind: string): kind is RouteKind => ROUTE_KINDS.includes(kind as RouteKind);
+
+/** What a route asks that cannot be had. */
+class UnsupportedError extends Error {}
+
+export const createdAt = ({ metadata }: KubeObject): number => {
+  const time = Date.parse(metadata.creationTimestamp ?? "");
+  // Objects without an age give way to those with one.
+  return Number.isNaN(time) ? Number.MAX_SAFE_INTEGER : time;
+};
+
+export function routeRecord(group: string, kind: RouteKind, object: RouteObject): RouteRecord {
+  const { metadata, spec } = object;
+  const namespace = metadata.namespace ?? "";
+  const base = {
+    group,
+    kind,
+    namespace,
+    name: metadata.name,
+    created: createdAt(object),
+    parents: (spec?.parentRefs ?? []).map((ref) => parentOf(ref, namespace)),
+    traffic: trafficSettings(metadata.annotations, "route"),
+  };
+  try {
+    return {
+      ...base,
+      hosts: (spec?.hostnames ?? []).map(hostOf),
+      rules: (spec?.rules ?? [{}]).map((rule, index) =>
+        within(`rules[${index}]`, () => ruleOf(kind, rule, namespace)),
+      ),
+      problem: undefined,
+    };
+  } catch (error) {
+    return { ...base, hosts: [], rules: [], problem: errorMessage(error) };
+  }
+}
+
+function parentOf(ref: RefSpec, namespace: string): ParentRef {
+  return {
+    // The Gateway API's defaults mean a Gateway, which is nobody's here.
+    group: ref.group ?? (ref.kind === "Service" ? "" : GATEWAY_GROUP),
+    kind: ref.kind ?? "Gateway",
+    namespace: ref.namespace ?? namespace,
+    name: ref.name ?? "",
+    port: ref.port,
+    sectionName: ref.sectionName,
+  };
+}
+
+/** Puts the place of an error before it. */
+function within<T>(place: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const separator = /^\w/.test(errorMessage(error)) && error instanceof UnsupportedError ? "." : ": ";
+    throw new UnsupportedError(`${place}${separator}${errorMessage(error)}`);
+  }
+}
+
+const unsupported = (place: string, what: string): never => {
+  throw new UnsupportedError(`${place}: ${what}`);
+};
+
+/** `*.example.com` is a suffix. */
+function hostOf(name: string): MessageOf<typeof HostMatch> {
+  return name.startsWith("*.")
+    ? { suffix: { reverseLabels: name.slice(2).split(".").reverse() } }
+    : { exact: name };
+}
+
+function ruleOf(kind: RouteKind, rule: RuleSpec, namespace: string): RouteRuleRecord {
+  const raw = kind === "TLSRoute" || kind === "TCPRoute";
+  const matches = raw ? [] : (rule.matches ?? []);
+  return {
+    http:
+      kind === "HTTPRoute"
+        ? (matches.length === 0 ? [{}] : matches).map((match, index) =>
+            within(`matches[${index}]`, () => httpMatchOf(match)),
+          )
+        : [],
+    grpc:
+      kind === "GRPCRoute"
+        ? (matches.length === 0 ? [{}] : matches).map((match, index) =>
+            within(`matches[${index}]`, () => grpcMatchOf(match)),
+          )
+        : [],
+    filters: filtersOf(raw ? [] : rule.filters),
+    backends: (rule.backendRefs ?? []).map((backend, index) =>
+      within(`backendRefs[${index}]`, () => backendOf(backend, namespace)),
+    ),
+    requestTimeout: timeoutOf("timeouts.request", rule.timeouts?.request),
+    backendTimeout: timeoutOf("timeouts.backendRequest", rule.timeouts?.backendRequest),
+    retry: kind === "HTTPRoute" && rule.retry ? retryOf(rule.retry) : undefined,
+  };
+}
+
+function httpMatchOf({ path, method, headers, queryParams }: MatchSpec): Http {
+  return {
+    path: pathOf(path),
+    headers: headersOf(headers),
+    queryParams: (queryParams ?? []).map(({ type, name = "", value = "" }, index) => {
+      if (type === "RegularExpression")
+        return { name, regex: expression(`queryParams[${index}].value`, value) };
+      return isExact(type)
+        ? { name, exact: value }
+        : unsupported(`queryParams[${index}].type`, expected(type, VALUE_TYPES));
+    }),
+    ...(typeof method === "string" ? { method: methodOf(method) } : {}),
+  };
+}
+
+const VALUE_TYPES = ["Exact", "RegularExpression"];
+const isExact = (type: string | undefined) => type === undefined || type === "Exact";
+const expected = (got: string | undefined, options: readonly string[]) =>
+  `expected one of ${options.join(", ")}, got ${got}`;
+
+function pathOf(path: MatchSpec["path"]): Http["path"] {
+  const { type = "PathPrefix", value = "/" } = path ?? {};
+  switch (type) {
+    case "Exact":
+      return { exact: value };
+    case "PathPrefix":
+      return { prefix: value };
+    case "RegularExpression":
+      return { regex: expression("path.value", value) };
+    default:
+      return unsupported("path.type", expected(type, ["Exact", "PathPrefix", "RegularExpression"]));
+  }
+}
+
+function headersOf(headers: MatchSpec["headers"]): MessageOf<typeof HeaderMatch>[] {
+  return (headers ?? []).map(({ type, name = "", value = "" }, index) => {
+    if (type === "RegularExpression") return { name, regex: expression(`headers[${index}].value`, value) };
+    return isExact(type)
+      ? { name, exact: Buffer.from(value) }
+      : unsupported(`headers[${index}].type`, expected(type, VALUE_TYPES));
+  });
+}
+
+/** An expression that the proxy will be able to have; otherwise it would refuse the whole policy. */
+function expression(place: string, text: string): string {
+  try {
+    compileRegex(text);
+    return text;
+  } catch (error) {
+    return unsupported(place, errorMessage(error));
+  }
+}
+
+function methodOf(method: string): NonNullable<Http["method"]> {
+  const registered = (REGISTERED_METHODS as readonly string[]).indexOf(method);
+  return registered < 0 ? { unregistered: method } : { registered };
+}
+
+function grpcMatchOf({ method, headers }: MatchSpec): Grpc {
+  const rpc = typeof method === "object" ? method : undefined;
+  if (!isExact(rpc?.type)) unsupported("method.type", expected(rpc?.type, ["Exact"]));
+  return {
+    ...(rpc ? { rpc: { service: rpc.service ?? "", method: rpc.method ?? "" } } : {}),
+    headers: headersOf(headers),
+  };
+}
+
+function filtersOf(filters: readonly FilterSpec[] | undefined): RouteFilter[] {
+  return (filters ?? []).map((filter, index) => within(`filters[${index}]`, () => filterOf(filter)));
+}
+
+function filterOf(filter: FilterSpec): RouteFilter {
+  switch (filter.type) {
+    case "RequestHeaderModifier":
+      return { requestHeaderModifier: modifierOf(filter.requestHeaderModifier ?? {}) };
+    case "ResponseHeaderModifier":
+      return { responseHeaderModifier: modifierOf(filter.responseHeaderModifier ?? {}) };
+    case "RequestRedirect":
+      return { redirect: redirectOf(filter.requestRedirect ?? {}) };
+    default:
+      return unsupported("type", `${filter.type} is not supported`);
+  }
+}
+
+function modifierOf({ set, add, remove }: HeaderModifierSpec) {
+  const headers = (values: readonly ValueSpec[] | undefined) =>
+    values && values.length > 0
+      ? { headers: values.map(({ name = "", value = "" }) => ({ name, value: Buffer.from(value) })) }
+      : undefined;
+  return { add: headers(add), set: headers(set), remove: [...(remove ?? [])] };
+}
+
+function redirectOf(
+  redirect: NonNullable<FilterSpec["requestRedirect"]>,
+): NonNullable<RouteFilter["redirect"]> {
+  const { scheme, hostname = "", port = 0, statusCode = 302, path } = redirect;
+  const registered = (REGISTERED_SCHEMES as readonly string[]).indexOf(scheme ?? "");
+  return {
+    scheme: scheme === undefined ? undefined : registered < 0 ? { unregistered: scheme } : { registered },
+    host: hostname,
+    port,
+    status: statusCode,
+    path: path && modifiedPath(path),
+  };
+}
+
+function modifiedPath({ type, replaceFullPath, replacePrefixMatch }: PathModifierSpec) {
+  if (type === "ReplaceFullPath") return { full: replaceFullPath ?? "/" };
+  if (type === "ReplacePrefixMatch") return { prefix: replacePrefixMatch ?? "/" };
+  return unsupported("path.type", expected(type, ["ReplaceFullPath", "ReplacePrefixMatch"]));
+}
+
+function backendOf(backend: BackendSpec, namespace: string): BackendRef {
+  const { group = "", kind = "Service", name = "", port, weight = 1 } = backend;
+  return {
+    group: group === "core" ? "" : group,
+    kind,
+    namespace: backend.namespace ?? namespace,
+    name,
+    port,
+    weight,
+    filters: filtersOf(backend.filters),
+  };
+}
+
+/** Gateway API durations (GEP-2257): `1h30m`, `10s`, `500ms`; nothing and zero mean none. ms */
+function timeoutOf(place: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const units: Record<string, number> = {
+    h: 3_600_000,
+    m: 60_000,
+    s: 1_000,
+    ms: 1,
+    us: 0.001,
+    d: 86_400_000,
+  };
+  if (!/^(\d{1,9}(\.\d{1,9})?(h|ms|m|s|us|d)){1,4}$/.test(text)) {
+    if (text === "0") return undefined;
+    return unsupported(
+      place,
+      `expected a duration such as 10s or 1m30s, got ${JSON.stringify(text.slice(0, 100))}`,
+    );
+  }
+  let ms = 0;
+  for (const [, amount, , unit] of text.matchAll(/(\d+(\.\d+)?)(h|ms|m|s|us|d)/g))
+    ms += Number(amount) * units[unit!]!;
+  return ms > 0 ? Math.min(ms, MAX_TIMEOUT) : undefined;
+}
+
+/** No request lasts longer, ms: a year. */
+const MAX_TIMEOUT = 31_536_000_000;
+
+function retryOf({ codes, attempts, backoff }: NonNullable<RuleSpec["retry"]>): RuleRetry {
+  return { attempts: attempts ?? 1, codes: [...(codes ?? [])], backoff: timeoutOf("retry.backoff", backoff) };
+}
+
+/** Whether a route of this group and kind is one that the mesh knows. */
+export const isKnownRoute = (group: string, kind: string): boolean =>
+  isRouteKind(kind) && (group === GATEWAY_GROUP || (group === POLICY_GROUP && kind === "HTTPRoute"));

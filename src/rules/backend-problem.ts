@@ -1,0 +1,36 @@
+// What keeps a route's backend from being used: its share of requests fails, and the route's status says why.
+import type { BackendRef } from "./policy-records.ts";
+import { type Parent, parentKind } from "./route-parents.ts";
+
+export interface BackendProblem {
+  /** As the condition ResolvedRefs names it. */
+  readonly reason: "BackendNotFound" | "InvalidKind";
+  readonly message: string;
+}
+
+/**
+ * The problem of a backend of a route on a parent; undefined: it can be used. References to other namespaces need no
+ * grant: a mesh's client chooses where it sends its requests, and whom a server admits is the server's policy.
+ * @param exists asked about Services and EgressNetworks
+ */
+export function backendProblem(
+  ref: BackendRef,
+  parent: Parent,
+  exists: (kind: "Service" | "EgressNetwork", namespace: string, name: string) => boolean,
+): BackendProblem | undefined {
+  const { kind, namespace, name } = ref;
+  const known = parentKind(ref);
+  if (known === "Service") {
+    if (ref.port === undefined) return notFound(`missing port for backend Service ${name}`);
+    return exists(known, namespace, name) ? undefined : notFound(`Service not found ${name}`);
+  }
+  if (known === "EgressNetwork") {
+    if (!exists(known, namespace, name)) return notFound(`EgressNetwork not found ${name}`);
+    const same = parent.kind === known && parent.name === name && parent.namespace === namespace;
+    return same ? undefined : invalid("an EgressNetwork is a backend of routes only that have it as parent");
+  }
+  return invalid(`unsupported backend type ${ref.group || "core"} ${kind}`);
+}
+
+const notFound = (message: string): BackendProblem => ({ reason: "BackendNotFound", message });
+const invalid = (message: string): BackendProblem => ({ reason: "InvalidKind", message });

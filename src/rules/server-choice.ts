@@ -1,0 +1,55 @@
+// Which Server speaks for a port of a workload. Two Servers may select the same port: then the older one does, then
+// the one whose name comes first; the other one has no effect there, and its owner is told (docs/policy.md).
+import { selectorMatches } from "./label-selector.ts";
+import { byAge, type ServerRecord, type Workload } from "./policy-records.ts";
+import type { Trace } from "./trace.ts";
+
+export interface ServerChoice {
+  readonly server: ServerRecord | undefined;
+  /** Servers that select the port too, and have no effect on it. */
+  readonly others: readonly ServerRecord[];
+}
+
+/** Whether a Server selects the workload, on whatever port. */
+export function selectsWorkload(server: ServerRecord, { kind, namespace, labels }: Workload): boolean {
+  const selector = kind === "Pod" ? server.podSelector : server.externalWorkloadSelector;
+  return server.namespace === namespace && selectorMatches(selector, labels);
+}
+
+/** The ports of a workload that a Server means: a number is taken as it is, a name may stand for several. */
+export function portsOf({ port }: ServerRecord, { ports }: Workload): readonly number[] {
+  if (typeof port === "number") return [port];
+  if (/^\d+$/.test(port)) return [Number(port)];
+  return ports.filter(({ name }) => name === port).map((named) => named.port);
+}
+
+/** Whether a Server selects this port of the workload. */
+export function selectsPort(server: ServerRecord, workload: Workload, port: number, trace?: Trace): boolean {
+  const text = `Server ${server.namespace}/${server.name}`;
+  if (!selectsWorkload(server, workload)) {
+    trace?.add(text, false, `its selector does not take the labels of ${workload.kind} ${workload.name}`);
+    return false;
+  }
+  const selected = portsOf(server, workload).includes(port);
+  if (!selected) trace?.add(text, false, `its port is ${server.port}, not ${port}`);
+  return selected;
+}
+
+export function chooseServer(
+  servers: readonly ServerRecord[],
+  workload: Workload,
+  port: number,
+  trace?: Trace,
+): ServerChoice {
+  const [server, ...others] = servers
+    .filter((candidate) => selectsPort(candidate, workload, port, trace))
+    .sort(byAge);
+  if (server) trace?.add(`Server ${server.namespace}/${server.name}`, true, "it selects the port");
+  for (const other of others)
+    trace?.add(
+      `Server ${other.namespace}/${other.name}`,
+      false,
+      `it selects the port too, but ${server!.name} is older, or of the same age with a name before it`,
+    );
+  return { server, others };
+}

@@ -1,0 +1,102 @@
+// Which Server speaks for a port.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { ServerRecord, Workload } from "../../src/rules/policy-records.ts";
+import { chooseServer, portsOf } from "../../src/rules/server-choice.ts";
+import { Trace } from "../../src/rules/trace.ts";
+
+const test = suite("server choice");
+
+const server = (name: string, change: Partial<ServerRecord> = {}): ServerRecord => ({
+  namespace: "emoji",
+  name,
+  created: 10,
+  uid: "",
+  labels: {},
+  podSelector: {},
+  externalWorkloadSelector: undefined,
+  port: 8080,
+  protocol: "unknown",
+  accessPolicy: "deny",
+  ...change,
+});
+
+const pod: Workload = {
+  kind: "Pod",
+  namespace: "emoji",
+  name: "web-1",
+  labels: { app: "web", tier: "front" },
+  ports: [
+    { name: "http", port: 8080 },
+    { name: "admin", port: 9090 },
+    { name: "http", port: 8081 },
+  ],
+};
+const machine: Workload = { ...pod, kind: "ExternalWorkload", name: "vm-1" };
+
+const CASES: [string, Partial<ServerRecord>, Workload, number, boolean][] = [
+  ["an empty selector takes all pods", {}, pod, 8080, true],
+  ["another port", {}, pod, 9090, false],
+  ["labels that match", { podSelector: { matchLabels: { app: "web" } } }, pod, 8080, true],
+  ["labels that differ", { podSelector: { matchLabels: { app: "api" } } }, pod, 8080, false],
+  [
+    "an expression",
+    { podSelector: { matchExpressions: [{ key: "tier", operator: "In", values: ["front"] }] } },
+    pod,
+    8080,
+    true,
+  ],
+  [
+    "an expression that excludes",
+    { podSelector: { matchExpressions: [{ key: "tier", operator: "DoesNotExist" }] } },
+    pod,
+    8080,
+    false,
+  ],
+  ["a port by name", { port: "admin" }, pod, 9090, true],
+  ["a name of two ports means both", { port: "http" }, pod, 8081, true],
+  ["a name that no port has", { port: "metrics" }, pod, 9090, false],
+  ["a number written as text", { port: "8080" }, pod, 8080, true],
+  ["another namespace", { namespace: "voting" }, pod, 8080, false],
+  ["pods are no external workloads", {}, machine, 8080, false],
+  ["external workloads", { podSelector: undefined, externalWorkloadSelector: {} }, machine, 8080, true],
+  [
+    "external workloads are no pods",
+    { podSelector: undefined, externalWorkloadSelector: {} },
+    pod,
+    8080,
+    false,
+  ],
+];
+for (const [text, change, workload, port, expected] of CASES)
+  test(text, () => {
+    const trace = new Trace();
+    const { server: chosen } = chooseServer([server("one", change)], workload, port, trace);
+    assert.is(chosen !== undefined, expected);
+    assert.is(trace.steps.at(-1)!.matched, expected);
+    assert.ok(trace.steps.at(-1)!.why.length > 0);
+  });
+
+test("of two that select one port the older one speaks, whatever the order of looking; then the first by name", () => {
+  const older = server("z", { created: 1 });
+  const twins = [server("b"), server("a")];
+  for (const servers of [
+    [older, ...twins],
+    [...twins, older],
+  ]) {
+    const { server: chosen, others } = chooseServer(servers, pod, 8080);
+    assert.is(chosen!.name, "z");
+    assert.equal(
+      others.map(({ name }) => name),
+      ["a", "b"],
+    );
+  }
+  assert.is(chooseServer(twins, pod, 8080).server!.name, "a");
+});
+
+test("the ports that a Server means", () => {
+  assert.equal(portsOf(server("one", { port: "http" }), pod), [8080, 8081]);
+  assert.equal(portsOf(server("one", { port: 1234 }), pod), [1234]);
+});
+
+test.run();

@@ -1,0 +1,105 @@
+// A policy index fed with whole Kubernetes objects on the way that production takes them, for tests.
+import { namespaceRecord, podRecord, serviceRecord } from "../../src/controller/cluster-objects.ts";
+import { type PolicyFacts, PolicyIndex } from "../../src/controller/policy/index.ts";
+import { policyKinds, type SubjectSink } from "../../src/controller/policy/kinds.ts";
+import { pluralOf } from "../../src/kube/path.ts";
+import type { KubeObject, Namespace, Pod, Service } from "../../src/kube/types.ts";
+import { parsePortSet } from "../../src/util/port-set.ts";
+
+export const POLICY_FACTS: PolicyFacts = {
+  defaultPolicy: "all-unauthenticated",
+  clusterNetworks: ["10.0.0.0/8"],
+  defaultOpaquePorts: parsePortSet("3306"),
+  clusterDomain: "cluster.local",
+  domain: { controlPlane: "mesh-system", trustDomain: "cluster.local" },
+  globalEgressNamespace: "linkerd-egress",
+  allowHeaders: false,
+};
+
+const DEAF: SubjectSink = { put() {}, remove() {} };
+
+export class PolicyCluster {
+  readonly index: PolicyIndex;
+  readonly #kinds: ReturnType<typeof policyKinds>;
+  readonly #objects = new Map<string, KubeObject>();
+
+  constructor(facts: Partial<PolicyFacts> = {}, subjects: SubjectSink = DEAF) {
+    this.index = new PolicyIndex({ ...POLICY_FACTS, ...facts });
+    this.#kinds = policyKinds(this.index, subjects);
+  }
+
+  get objects(): readonly KubeObject[] {
+    return [...this.#objects.values()];
+  }
+
+  apply(...objects: readonly object[]): this {
+    for (const given of objects) {
+      const object = given as KubeObject;
+      this.#objects.set(nameOf(object), object);
+      if (object.kind === "Pod") this.index.putPod(podRecord(object as Pod));
+      else if (object.kind === "Service") this.index.putService(serviceRecord(object as Service));
+      else if (object.kind === "Namespace") this.index.putNamespace(namespaceRecord(object as Namespace));
+      else {
+        const kind = this.#kindOf(object);
+        kind.put(kind.keep(object, object.apiVersion!));
+      }
+    }
+    return this;
+  }
+
+  delete(...objects: readonly object[]): this {
+    for (const given of objects) {
+      const object = given as KubeObject;
+      const { namespace = "", name } = object.metadata;
+      this.#objects.delete(nameOf(object));
+      if (object.kind === "Pod") this.index.removePod(namespace, name);
+      else if (object.kind === "Service") this.index.removeService(namespace, name);
+      else if (object.kind === "Namespace") this.index.removeNamespace(name);
+      else {
+        const kind = this.#kindOf(object);
+        kind.remove(kind.keep(object, object.apiVersion!));
+      }
+    }
+    return this;
+  }
+
+  #kindOf({ apiVersion = "", kind = "" }: KubeObject) {
+    const [group, version] = apiVersion.split("/");
+    const found = this.#kinds.find(
+      (one) => one.group === group && one.resource === pluralOf(kind) && one.versions.includes(version!),
+    );
+    if (!found) throw new Error(`policy does not follow ${apiVersion} ${kind}`);
+    return found;
+  }
+}
+
+const nameOf = ({ apiVersion, kind, metadata }: KubeObject): string =>
+  `${apiVersion?.split("/")[0]} ${kind} ${metadata.namespace}/${metadata.name}`;
+
+let age = Date.parse("2026-01-01T00:00:00Z");
+
+/** An object as the API server has it, younger than those made before it. */
+export function policyObject(
+  apiVersion: string,
+  kind: string,
+  name: string,
+  rest: { namespace?: string; spec?: object; labels?: object; annotations?: object; status?: object } = {},
+): KubeObject {
+  const { namespace = "emoji", labels, annotations, ...body } = rest;
+  age += 1_000;
+  return {
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      ...(kind === "Namespace" ? {} : { namespace }),
+      uid: `uid-${name}`,
+      generation: 1,
+      resourceVersion: String(age),
+      creationTimestamp: new Date(age).toISOString(),
+      ...(labels ? { labels } : {}),
+      ...(annotations ? { annotations } : {}),
+    },
+    ...body,
+  } as KubeObject;
+}
