@@ -36,6 +36,8 @@ export interface Handled {
   /** Takes the request. What it throws ends the call. */
   begin(call: GrpcCall, request: Buffer): void;
   ended(call: GrpcCall): void;
+  /** A message goes out. */
+  sent?(): void;
   /** One of its streams was cut because it did not keep up. */
   cut?(): void;
 }
@@ -222,11 +224,17 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     this.sendFrame(bytes);
   }
 
+  /** Bytes that the caller has not taken yet. */
+  get queued(): number {
+    return this.#stream.queued;
+  }
+
   sendFrame(bytes: Buffer): void {
     if (this.closed) return;
     const { machine, owner } = this.#connection;
     if (!this.#stream.answered) machine.sendHeaders(this.#stream, ANSWER, false);
     machine.sendData(this.#stream, bytes, false);
+    this.#method!.sent?.();
     if (this.#stream.queued <= owner.maxQueued) return;
     this.#ended = true;
     this.code = STATUS.RESOURCE_EXHAUSTED;

@@ -31,6 +31,10 @@ export interface GrpcServerOptions {
 const SWEEP_INTERVAL = 5_000;
 /** Calls under way may take this long once the server is asked to close, ms. */
 const CLOSE_GRACE = 2_000;
+/** A handover takes this long a stream, within these bounds, ms: no more than 200 streams a second ask elsewhere. */
+const HANDOVER = { aStream: 5, least: 1_000, most: 10_000 };
+/** Streams are sent away in turns of this length, ms. */
+const HANDOVER_TURN = 50;
 const DURATIONS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600];
 
 const shortName = (path: string) => path.slice(path.lastIndexOf("/") + 1);
@@ -46,8 +50,9 @@ export class GrpcServer implements ConnectionOwner {
   readonly #methods = new Map<string, Handled>();
   readonly #server: Server;
   readonly #connections = new Set<GrpcConnection>();
-  readonly #streams = new Set<Sender<never>>();
+  readonly #streams = new Set<GrpcCall>();
   #sweeper: Timer | undefined;
+  #draining = false;
 
   constructor(options: GrpcServerOptions) {
     const { log, registry } = options;
@@ -62,8 +67,25 @@ export class GrpcServer implements ConnectionOwner {
       if (this.#connections.size >= this.#maxConnections) socket.destroy();
       else this.#connections.add(new GrpcConnection(socket, this));
     });
-    const open = registry.gauge("grpc_server_connections", "Open connections of proxies.").labels();
-    registry.onCollect(() => open.set(this.#connections.size));
+    const gauge = (name: string, help: string) => registry.gauge(name, help).labels();
+    const open = gauge("grpc_server_connections", "Open connections of proxies.");
+    const draining = gauge("grpc_server_draining", "1 while this replica hands its streams over to others.");
+    const queued = gauge(
+      "grpc_server_queued_bytes",
+      "Bytes of messages that subscribers have not taken yet.",
+    );
+    const most = gauge("grpc_server_queued_bytes_max", "Those of the subscriber that is furthest behind.");
+    registry.onCollect(() => {
+      open.set(this.#connections.size);
+      draining.set(this.#draining ? 1 : 0);
+      let [sum, max] = [0, 0];
+      for (const stream of this.#streams) {
+        sum += stream.queued;
+        max = Math.max(max, stream.queued);
+      }
+      queued.set(sum);
+      most.set(max);
+    });
   }
 
   /** A method with one answer. What it throws other than GrpcError is our bug, and told as Internal. */
@@ -95,19 +117,23 @@ export class GrpcServer implements ConnectionOwner {
     const cut = this.#registry
       .counter("grpc_server_streams_cut_total", "Streams cut because they did not keep up.")
       .labels(labels);
+    const sent = this.#registry
+      .counter("grpc_server_messages_sent_total", "Messages sent on server streams.")
+      .labels(labels);
     const count = this.#counter(method.path);
     this.#methods.set(method.path, {
       path: method.path,
       response: method.response as Message<unknown>,
       begin: (call, bytes) => {
-        this.#streams.add(call as Sender<never>);
+        this.#streams.add(call);
         open.inc();
         handle(decode(method.request, bytes), call as Sender<R>);
       },
       ended: (call) => {
-        if (this.#streams.delete(call as Sender<never>)) open.dec();
+        if (this.#streams.delete(call)) open.dec();
         count(call);
       },
+      sent: () => sent.inc(),
       cut: () => cut.inc(),
     });
   }
@@ -129,13 +155,36 @@ export class GrpcServer implements ConnectionOwner {
     });
   }
 
+  /**
+   * Before the end: asks the proxies to go to other replicas, one stream after another and in an order by chance, so that
+   * they do not all come there at once. Calls that still come are served, and their streams sent away in their turn: what
+   * proxies know, or ask for, does not wait for the handover. Resolves when it is over, within 10 s.
+   */
+  async drain(): Promise<void> {
+    if (this.#draining || this.#connections.size === 0) return;
+    this.#draining = true;
+    const { aStream, least, most } = HANDOVER;
+    const window = Math.min(Math.max(this.#streams.size * aStream, least), most);
+    const { clock } = this;
+    const end = clock.monotonic() + window;
+    this.#log.info("handing streams over", { streams: this.#streams.size, within_ms: window });
+    // A client takes its next calls elsewhere; its streams here go on until they are ended.
+    for (const connection of this.#connections) connection.goAway();
+    for (;;) {
+      const left = end - clock.monotonic();
+      if (left <= 0) return;
+      await new Promise<void>((resolve) => void clock.after(Math.min(HANDOVER_TURN, left), resolve));
+      const share = HANDOVER_TURN / Math.max(end - clock.monotonic(), HANDOVER_TURN);
+      for (const stream of chosen([...this.#streams], share, clock.random)) stream.end(leaving());
+    }
+  }
+
   /** GOAWAY and the end of its streams to every proxy, which then asks another replica; unary calls may finish. */
   async close(): Promise<void> {
     this.clock.clear(this.#sweeper);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const connection of this.#connections) connection.goAway();
-    for (const stream of this.#streams)
-      stream.end(new GrpcError(STATUS.UNAVAILABLE, "the server is shutting down"));
+    for (const stream of this.#streams) stream.end(leaving());
     const timer = setTimeout(() => {
       for (const connection of this.#connections) connection.destroy();
     }, CLOSE_GRACE);
@@ -172,4 +221,17 @@ export class GrpcServer implements ConnectionOwner {
       duration.observe((this.clock.monotonic() - began) / 1000);
     };
   }
+}
+
+/** Proxies take UNAVAILABLE for a reason to ask elsewhere. */
+const leaving = () => new GrpcError(STATUS.UNAVAILABLE, "this replica is leaving: ask another");
+
+/** A share of the items, rounded up, by chance. */
+function chosen<T>(items: T[], share: number, random: () => number): T[] {
+  const count = Math.ceil(items.length * share);
+  for (let at = 0; at < count; at += 1) {
+    const from = at + Math.floor(random() * (items.length - at));
+    [items[at], items[from]] = [items[from]!, items[at]!];
+  }
+  return items.slice(0, count);
 }

@@ -198,6 +198,87 @@ test("at the end streams are told to go elsewhere, and new calls are not taken",
   });
 });
 
+test("a handover: GOAWAY first, streams end one after another, what still comes is served, and all is over in time", () => {
+  const clock = new ManualClock();
+  return withServer(
+    async ({ server, client, port, senders, registry }) => {
+      const streams = Array.from({ length: 40 }, (_, index) => client.call(Get, { path: `s${index}` }));
+      for (const stream of streams) await stream.message(0);
+      const ended = () => streams.filter(({ status }) => status !== undefined).length;
+      let goaways = 0;
+      client.session.on("goaway", (code, last) => {
+        assert.is(code, 0);
+        if (goaways === 0) assert.is(last, 2 ** 31 - 1);
+        goaways += 1;
+      });
+      const drained = server.drain();
+      await until(() => goaways > 0);
+      assert.is(ended(), 0, "first the notice");
+      assert.match(registry.expose(), /grpc_server_draining 1/);
+      senders[0]!.send({ noEndpoints: { exists: false } });
+      await streams[0]!.message(1);
+
+      await clock.advance(500);
+      await until(() => ended() >= 18);
+      assert.ok(ended() <= 24, `${ended()} of 40 at half-time`);
+      // As one that did not hear of it yet, or has found no other replica.
+      const late = new TestGrpcClient(port);
+      const stream = late.call(Get, { path: "late" });
+      await stream.message(0);
+      assert.is(await late.call(Certify, { token: Buffer.from("late") }).end(), STATUS.OK);
+
+      await clock.advance(500);
+      await drained;
+      await until(() => ended() === 40);
+      assert.ok(streams.every(({ status }) => status === STATUS.UNAVAILABLE));
+      assert.match(streams[7]!.text, /is leaving: ask another/);
+      assert.is(await stream.end(), STATUS.UNAVAILABLE);
+      late.close();
+    },
+    { clock },
+  );
+});
+
+test("a handover of many streams takes longer, with a bound, and of none no time", async () => {
+  const clock = new ManualClock();
+  await withServer(async ({ server }) => server.drain(), { clock });
+  await withServer(
+    async ({ server, client, senders }) => {
+      for (let at = 0; at < 3_000; at += 1) client.call(Get, { path: "x" });
+      await until(() => senders.length === 3_000);
+      const open = () => senders.filter(({ closed }) => !closed).length;
+      let over = false;
+      const drained = server.drain().then(() => {
+        over = true;
+      });
+      for (const left of [2_700, 2_400, 2_100]) {
+        await clock.advance(1_000);
+        assert.ok(Math.abs(open() - left) <= 60, `${open()} are open, not about ${left}`);
+      }
+      assert.not(over);
+      await clock.advance(7_000);
+      await drained;
+      assert.is(open(), 0);
+    },
+    { clock },
+  );
+});
+
+test("messages that are sent, and those that wait for a slow subscriber, are counted", () =>
+  withServer(async ({ client, senders, registry }) => {
+    const slow = client.call(Get, { path: "slow" });
+    await slow.message(0);
+    slow.stream.pause();
+    for (let at = 0; at < 100; at += 1)
+      senders[0]!.send({ add: { addrs: [], metricLabels: { filler: "x".repeat(10_000), at: String(at) } } });
+    const value = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(registry.expose())?.[1]);
+    assert.match(registry.expose(), /grpc_server_messages_sent_total\{method="Get"\} 101/);
+    await until(() => value("grpc_server_queued_bytes") > 100_000);
+    assert.is(value("grpc_server_queued_bytes_max"), value("grpc_server_queued_bytes"));
+    slow.stream.resume();
+    await until(() => value("grpc_server_queued_bytes") === 0);
+  }));
+
 test("connections beyond the limit are refused while the first goes on", () =>
   withServer(
     async ({ client, port }) => {

@@ -37,6 +37,7 @@ export function main(): Promise<void> {
     // Before the cluster is known every Service would seem to have no endpoints.
     await synced;
     await server.listen(process.port);
+    process.onHandover(() => server.drain());
     process.onStop(() => server.close());
   });
 }

@@ -71,6 +71,7 @@ export function main(): Promise<void> {
       clock: systemClock,
     });
     await server.listen(process.port);
+    process.onHandover(() => server.drain());
     process.onStop(() => {
       watched.stop();
       return server.close();

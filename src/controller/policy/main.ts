@@ -78,6 +78,7 @@ export function main(): Promise<void> {
     // Before the cluster is known every pod and Service would seem not to exist, and every port without a Server.
     await Promise.all([cluster, kinds.synced]);
     await server.listen(process.port);
+    process.onHandover(() => server.drain());
     process.onStop(() => server.close());
   });
 }
