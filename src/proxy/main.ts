@@ -61,14 +61,16 @@ export async function main(): Promise<void> {
     log,
     onChange: () => identity.rebuild(),
   });
-  const clientOf = (service: ControlService, context: () => Promise<SecureContext>) =>
-    new GrpcClient({
+  const clientOf = (service: ControlService, context: () => Promise<SecureContext>) => {
+    const last = {};
+    return new GrpcClient({
       authority: `${service.host}:${service.port}`,
       clock,
       log,
       registry,
-      connect: async () => connectControl(service, await context(), clock),
+      connect: async () => connectControl(service, await context(), clock, last),
     });
+  };
   // Whoever gives us our name is asked without one: an expired certificate must not keep us from a new one.
   const identityClient = clientOf(config.identity.service, async () =>
     createSecureContext({ ca: anchors.pem, minVersion: "TLSv1.3" }),

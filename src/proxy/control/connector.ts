@@ -10,15 +10,34 @@ const CONNECT_TIMEOUT = 3_000;
 /** A name server that does not answer within this is asked again, or the next one is, ms. */
 const DNS = { timeout: 1_000, tries: 3 };
 
-/** @param secureContext whom to trust and what to show; it also sets the least version of TLS */
+/** Where a service was dialled last. */
+export interface LastReplica {
+  address?: string;
+}
+
+/**
+ * One of a headless Service's pods, by chance, so that proxies spread over the replicas; but not the one that was dialled
+ * last, if there is another: it has left or failed, or there would be no reason to dial.
+ */
+export function chooseReplica(addresses: readonly string[], last: LastReplica, random: () => number): string {
+  const others = addresses.filter((address) => address !== last.address);
+  const from = others.length > 0 ? others : addresses;
+  const chosen = from[Math.floor(random() * from.length)]!;
+  last.address = chosen;
+  return chosen;
+}
+
+/**
+ * @param secureContext whom to trust and what to show; it also sets the least version of TLS
+ * @param last of the same service; it is brought up to date
+ */
 export async function connectControl(
   service: ControlService,
   secureContext: SecureContext,
   clock: Clock,
+  last: LastReplica = {},
 ): Promise<Socket> {
-  const addresses = await resolve(service.host);
-  // One of a headless Service's pods, by chance: proxies spread over the replicas.
-  const host = addresses[Math.floor(clock.random() * addresses.length)]!;
+  const host = chooseReplica(await resolve(service.host), last, clock.random);
   const { port, name } = service;
   const socket =
     name === undefined

@@ -49,6 +49,8 @@ const KEEP_ALIVE = { keepAliveInterval: 10_000, keepAliveTimeout: 3_000 };
 const MAX_WAITING = 10_000;
 /** A call that the peer did not look at is made again, at most so often. */
 const MAX_ATTEMPTS = 5;
+/** A connection is left for another at most so often, ms: where every replica is in trouble, moving helps nobody. */
+const LEAVE_INTERVAL = 1_000;
 /** Largest message we take from the control plane, bytes. */
 const MAX_MESSAGE = 4 * 1024 * 1024;
 
@@ -72,6 +74,8 @@ export class GrpcClient {
   #client: Http2Client | undefined;
   readonly #connections = new Set<Http2Client>();
   #connecting = false;
+  /** When a connection was left last (monotonic). */
+  #leftAt = Number.NEGATIVE_INFINITY;
   #retry: Timer | undefined;
   #closed = false;
 
@@ -123,9 +127,13 @@ export class GrpcClient {
             if (response.count === 1) this.#latency.observe(clock.monotonic() - started);
             handler.onMessage(decode(method.response, body));
           },
-          (error, unprocessed) => {
+          (error, unprocessed, answered) => {
             if (unprocessed && !ended && !this.#closed && attempts < MAX_ATTEMPTS) this.#wait(entry);
-            else end(error);
+            else {
+              // The replica leaves, or cannot help: the next calls go to another. What else goes on here may go on.
+              if (answered && error?.code === STATUS.UNAVAILABLE) this.#leave(client);
+              end(error);
+            }
           },
           () => cancel?.(),
         );
@@ -184,6 +192,13 @@ export class GrpcClient {
     for (const connection of [...this.#connections]) connection.destroy();
     for (const waiting of [...this.#waiting])
       waiting.fail(new GrpcError(STATUS.CANCELLED, "the client is closed"));
+  }
+
+  #leave(client: Http2Client): void {
+    const now = this.#options.clock.monotonic();
+    if (this.#client !== client || now - this.#leftAt < LEAVE_INTERVAL) return;
+    this.#leftAt = now;
+    client.close();
   }
 
   #wait(entry: Waiting): void {
@@ -282,20 +297,19 @@ function headersOf(path: string, authority: string): Header[] {
   ];
 }
 
+/** @param unprocessed the peer did not look at the call. @param answered it is the peer that says how it ended */
+type ResponseEnd = (error: GrpcError | undefined, unprocessed: boolean, answered: boolean) => void;
+
 /** Turns the events of one HTTP/2 response into messages and a status. */
 class Response {
   readonly #deframer = new Deframer(MAX_MESSAGE);
   readonly #message: (body: Buffer) => void;
-  readonly #end: (error: GrpcError | undefined, unprocessed: boolean) => void;
+  readonly #end: ResponseEnd;
   readonly #abort: () => void;
   #status: GrpcError | "ok" | undefined;
   count = 0;
 
-  constructor(
-    message: (body: Buffer) => void,
-    end: (error: GrpcError | undefined, unprocessed: boolean) => void,
-    abort: () => void,
-  ) {
+  constructor(message: (body: Buffer) => void, end: ResponseEnd, abort: () => void) {
     this.#message = message;
     this.#end = end;
     this.#abort = abort;
@@ -330,7 +344,7 @@ class Response {
       (error
         ? new GrpcError(error.code === ERROR.CANCEL ? STATUS.CANCELLED : STATUS.UNAVAILABLE, error.message)
         : new GrpcError(STATUS.UNKNOWN, "an answer without a status"));
-    this.#end(status === "ok" ? undefined : status, error?.unprocessed ?? false);
+    this.#end(status === "ok" ? undefined : status, error?.unprocessed ?? false, this.#status !== undefined);
   }
 
   #readStatus(headers: readonly Header[]): void {

@@ -8,7 +8,7 @@ import {
 } from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { connectControl } from "../../../src/proxy/control/connector.ts";
+import { chooseReplica, connectControl, type LastReplica } from "../../../src/proxy/control/connector.ts";
 import { withWaits } from "../../support/clock.ts";
 import { Authority } from "../../support/identity-service.ts";
 import { until } from "../../support/until.ts";
@@ -115,6 +115,24 @@ test("who accepts and says nothing is given up; who is not there, and what has n
     await refusal(connectControl({ host: "127.0.0.1", port: 1, name: NAME }, clientContext, clock)),
     /ECONNREFUSED/,
   );
+});
+
+test("of several replicas any but the last one is chosen, and the last again where there is no other", () => {
+  const all = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+  const last: LastReplica = {};
+  for (const [random, addresses, chosen] of [
+    [0.4, all, "10.0.0.2"],
+    [0, all, "10.0.0.1"],
+    [0, all, "10.0.0.2"],
+    [0.99, all, "10.0.0.3"],
+    // It has left, and its name does not know yet.
+    [0.99, all, "10.0.0.2"],
+    [0.5, ["10.0.0.2"], "10.0.0.2"],
+  ] as const)
+    assert.is(
+      chooseReplica(addresses, last, () => random),
+      chosen,
+    );
 });
 
 test.run();

@@ -146,7 +146,9 @@ const endings: [string, Handle, number, RegExp][] = [
   ],
 ];
 for (const [name, handle, code, message] of endings) {
-  test(`ends with ${name}, and the connection serves on`, () =>
+  // A replica whose proxy answers for it (503) is no place for the next call.
+  const connects = /HTTP/.test(name) ? 2 : 1;
+  test(`ends with ${name}, and ${connects === 1 ? "the connection serves on" : "another serves"}`, () =>
     withPlane(async (plane) => {
       plane.handle = handle;
       const error = await failure(plane.ask());
@@ -154,7 +156,7 @@ for (const [name, handle, code, message] of endings) {
       assert.match(error.message, message);
       plane.handle = (stream) => finish(stream, [profile("next")], { "grpc-status": "0" });
       assert.is((await plane.ask()).fullyQualifiedName, "next");
-      assert.is(plane.connects, 1);
+      assert.is(plane.connects, connects);
     }));
 }
 
@@ -332,5 +334,52 @@ test("a control plane that drops each connection is not stormed by callers who c
   assert.is(connects, 1);
   client.close();
 });
+
+test("UNAVAILABLE sends the next calls to another connection, while other streams end on theirs", () =>
+  withPlane(async (plane) => {
+    const open: http2.ServerHttp2Stream[] = [];
+    plane.handle = (stream) => {
+      stream.respond(OK, { waitForTrailers: true });
+      stream.write(profile(`on ${plane.sessions.indexOf(stream.session as http2.ServerHttp2Session)}`));
+      open.push(stream);
+    };
+    const watch = () => {
+      const seen: { names: string[]; ended: number | undefined } = { names: [], ended: undefined };
+      plane.client.call(
+        GetProfile,
+        { path: "x" },
+        {
+          onMessage: ({ fullyQualifiedName }) => seen.names.push(fullyQualifiedName),
+          onEnd: (error) => {
+            seen.ended = error?.code ?? 0;
+          },
+        },
+      );
+      return seen;
+    };
+    const [first, second] = [watch(), watch()];
+    await until(() => first.names.length + second.names.length === 2);
+    const leave = (stream: http2.ServerHttp2Stream) => {
+      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": String(STATUS.UNAVAILABLE) }));
+      stream.end();
+    };
+    leave(open[0]!);
+    await until(() => first.ended === STATUS.UNAVAILABLE);
+    const third = watch();
+    await until(() => third.names.length === 1);
+    assert.equal(third.names, ["on 1"]);
+    open[1]!.write(profile("still"));
+    await until(() => second.names.length === 2);
+    assert.equal(second.names, ["on 0", "still"]);
+    assert.is(plane.connects, 2);
+    // The other replica is in trouble as well: a client that has just moved stays.
+    leave(open[2]!);
+    await until(() => third.ended === STATUS.UNAVAILABLE);
+    const fourth = watch();
+    await until(() => fourth.names.length === 1);
+    assert.is(plane.connects, 2);
+    leave(open[1]!);
+    await until(() => second.ended === STATUS.UNAVAILABLE && plane.sessions[0]!.destroyed);
+  }));
 
 test.run();
