@@ -3,6 +3,7 @@
 import * as net from "node:net";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { DataPath, SetUserTimeout } from "../ports.ts";
+import { readLean } from "./reads.ts";
 
 /** What a connection turned into; told when the side ends. */
 export interface Carried {
@@ -71,6 +72,7 @@ export class Acceptor implements DataPath {
       if (this.#open.size === 0) this.#whenEmpty?.();
     });
     socket.on("error", ignore);
+    readLean(socket);
     this.#options.userTimeout?.(socket);
     this.#options.onConnection(socket);
   }

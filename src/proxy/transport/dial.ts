@@ -6,8 +6,8 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode, errorMessage } from "../../util/error.ts";
 import type { IdentitySource } from "../ports.ts";
+import { READ_BUFFER } from "./reads.ts";
 
-const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
 /** A peer that accepted but does not finish the handshake is given this long, ms. */
 const HANDSHAKE_TIMEOUT = 5_000;
 

@@ -1,10 +1,12 @@
 // Carries bytes between an accepted socket and a dialled one: half-closes are passed on, at most one socket
-// buffer is held each way, and a break of one side is a break of the other.
+// buffer is held each way, and a break of one side is a break of the other. The bytes themselves go by two relays.
 import type { Socket } from "node:net";
 import { errorCode } from "../../util/error.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import type { Carried } from "./acceptor.ts";
 import { type DialError, type DialHandler, type DialOptions, type DialTarget, dial } from "./dial.ts";
+import { copyOf } from "./reads.ts";
+import { Relay } from "./relay.ts";
 
 export interface ForwardOptions {
   readonly tcp: TcpSeries;
@@ -24,6 +26,9 @@ export class TcpForward implements DialHandler, Carried {
   #upstream: Socket | undefined;
   #upstreamTcp: TcpSeries | undefined;
   #connected = false;
+  /** Client to upstream, and back; there while connected. */
+  #there: Relay | undefined;
+  #back: Relay | undefined;
   #closed = false;
   #errno: string | undefined;
   /** Upstreams tried. */
@@ -42,7 +47,7 @@ export class TcpForward implements DialHandler, Carried {
       this.#clientEnded = true;
       if (this.#connected) this.#upstream!.end();
     });
-    client.on("drain", () => this.#upstream?.resume());
+    client.on("drain", () => this.#back?.drained());
     client.on("error", (error) => {
       this.#errno = errorCode(error);
     });
@@ -72,35 +77,36 @@ export class TcpForward implements DialHandler, Carried {
     const first = this.#preface ? Buffer.concat([this.#preface, this.#first]) : this.#first;
     this.#preface = undefined;
     this.#first = NOTHING;
-    this.#upstreamTcp!.opened();
-    if (first.length > 0) this.#write(first);
-    if (this.#clientEnded) this.#upstream!.end();
-    else if (!this.#upstream!.writableNeedDrain) this.#client.resume();
+    const upstream = this.#upstream!;
+    const { tcp } = this.#options;
+    const upstreamTcp = this.#upstreamTcp!;
+    upstreamTcp.opened();
+    this.#there = new Relay(this.#client, upstream, tcp.read, upstreamTcp.write);
+    this.#back = new Relay(upstream, this.#client, upstreamTcp.read, tcp.write);
+    if (first.length > 0) {
+      upstreamTcp.write.inc(first.length);
+      upstream.write(first);
+    }
+    if (this.#clientEnded) upstream.end();
+    else if (!upstream.writableNeedDrain) this.#client.resume();
   }
 
   #onData(chunk: Buffer): void {
+    if (this.#connected) {
+      this.#there!.write(chunk);
+      return;
+    }
     this.#options.tcp.read.inc(chunk.length);
-    if (!this.#connected) {
-      this.#first = Buffer.concat([this.#first, chunk]);
-      this.#client.pause();
-    } else this.#write(chunk);
-  }
-
-  #write(bytes: Buffer): void {
-    this.#upstreamTcp!.write.inc(bytes.length);
-    if (!this.#upstream!.write(bytes)) this.#client.pause();
+    this.#first = Buffer.concat([this.#first, chunk]);
+    this.#client.pause();
   }
 
   onBytes(size: number, buf: Buffer): void {
-    const bytes = Buffer.allocUnsafe(size);
-    buf.copy(bytes, 0, 0, size);
-    this.#upstreamTcp!.read.inc(size);
-    this.#options.tcp.write.inc(size);
-    if (!this.#client.write(bytes)) this.#upstream!.pause();
+    this.#back!.write(copyOf(buf, size));
   }
 
   onDrain(): void {
-    this.#client.resume();
+    this.#there?.drained();
   }
 
   onEnd(): void {
@@ -111,6 +117,8 @@ export class TcpForward implements DialHandler, Carried {
     const connected = this.#connected;
     this.#connected = false;
     this.#upstream = undefined;
+    this.#back?.ended();
+    this.#back = undefined;
     if (connected) {
       this.#upstreamTcp!.closed(error?.errno);
       if (error === undefined) this.#client.destroySoon();
@@ -121,6 +129,8 @@ export class TcpForward implements DialHandler, Carried {
 
   #onClientClosed(): void {
     this.#closed = true;
+    this.#there?.ended();
+    this.#there = undefined;
     this.#options.tcp.closed(this.#errno);
     if (this.#upstream) {
       if (!this.#connected) this.#upstream.destroy();

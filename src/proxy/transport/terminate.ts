@@ -7,6 +7,7 @@ import type { Clock } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
 import type { Credentials } from "../ports.ts";
 import { subjectAltNames } from "./dial.ts";
+import { readLean } from "./reads.ts";
 
 const HANDSHAKE_TIMEOUT = 10_000;
 
@@ -52,6 +53,7 @@ export function terminateTls(
       return;
     }
     socket.pause();
+    readLean(socket);
     done(undefined, {
       socket,
       clientId: clientIdentity(socket),
