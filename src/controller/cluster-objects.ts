@@ -1,6 +1,6 @@
 // Small records of the cluster's objects, as destination and policy index them: a cluster's Pods and Services whole
 // would cost ten times the memory.
-import { ownerOf } from "../inject/workload.ts";
+import { ownerOf, reviewAnnotations } from "../inject/index.ts";
 import type { EndpointSlice, Namespace, Pod, Service } from "../kube/types.ts";
 import {
   type AnnotationProblem,
@@ -145,7 +145,6 @@ export function serviceRecord(service: Service): ServiceRecord {
   const { metadata, spec } = service;
   const ips = spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []);
   const headless = spec.clusterIP === "None";
-  const annotationProblems: AnnotationProblem[] = [];
   return {
     namespace: metadata.namespace ?? "",
     name: metadata.name,
@@ -156,8 +155,11 @@ export function serviceRecord(service: Service): ServiceRecord {
       .filter((port) => (port.protocol ?? "TCP") === "TCP")
       .map(({ name = "", port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
     opaquePorts: portsOf(metadata.annotations?.[ANNOTATION.opaquePorts]),
-    traffic: trafficSettings(metadata.annotations, "parent", annotationProblems),
-    annotationProblems,
+    traffic: trafficSettings(metadata.annotations, "parent"),
+    // Items of lists do not name their kind.
+    annotationProblems: metadata.annotations
+      ? reviewAnnotations({ apiVersion: "v1", kind: "Service", metadata, spec })
+      : [],
   };
 }
 

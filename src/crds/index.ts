@@ -54,7 +54,14 @@ export type {
   HTTPRouteMatch,
   HTTPRouteRule,
 } from "./http-route.ts";
-export { apiVersionOf, type CustomResourceDefinition, checkSpec, definitionOf, type Kind } from "./kind.ts";
+export {
+  apiVersionOf,
+  type CustomResourceDefinition,
+  checkSpec,
+  definitionOf,
+  type Kind,
+  versionOf,
+} from "./kind.ts";
 export type { Link } from "./link.ts";
 export type { MeshTLSAuthentication } from "./mesh-tls-authentication.ts";
 export type { NetworkAuthentication } from "./network-authentication.ts";

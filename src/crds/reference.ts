@@ -85,9 +85,9 @@ interface Named {
 }
 
 /** Whether a reference names this kind; an empty group and `core` are the same, and case does not matter. */
-export function refersTo({ group = "", kind = "" }: Named, wantedGroup: string, wantedKind: string): boolean {
+export function refersTo({ group, kind }: Named, wantedGroup: string, wantedKind: string): boolean {
   const plain = (text: string) => (text.toLowerCase() === "core" ? "" : text.toLowerCase());
-  return plain(group) === plain(wantedGroup) && kind.toLowerCase() === wantedKind.toLowerCase();
+  return plain(group ?? "") === plain(wantedGroup) && (kind ?? "").toLowerCase() === wantedKind.toLowerCase();
 }
 
 /** `policy.linkerd.io/Server` */

@@ -145,6 +145,16 @@ export function applyAnnotations(
   };
 }
 
+/** Why an annotation under these prefixes has no effect; undefined when it has one. */
+export function settingProblem(
+  key: string,
+  text: string,
+  portNames: ReadonlyMap<string, number>,
+): string | undefined {
+  const read = readAnnotation(key, text, portNames);
+  return typeof read === "string" ? read : undefined;
+}
+
 /** A value and its path, a problem, or undefined for a key that is not a setting. */
 function readAnnotation(
   key: string,
@@ -153,15 +163,14 @@ function readAnnotation(
 ): { path: string; value: unknown } | string | undefined {
   const setting = SETTING_BY_KEY.get(key);
   if (!setting) {
-    if (!key.startsWith(KEYS.config)) return undefined;
-    const name = key.slice(KEYS.config.length);
+    const prefix = PREFIXES.find((each) => key.startsWith(each));
+    if (prefix === undefined) return undefined;
+    const name = key.slice(prefix.length);
     if (OTHERS.includes(name)) return undefined;
     const without = WITHOUT_EFFECT[name];
     if (without !== undefined) return `has no effect: ${without}`;
-    const near = nearest(name, Object.keys(SETTINGS));
-    return near === undefined
-      ? "unknown annotation"
-      : `unknown annotation; did you mean ${KEYS.config}${near}?`;
+    const near = nearestSetting(key, name);
+    return near === undefined ? "unknown annotation" : `unknown annotation; did you mean ${near}?`;
   }
   try {
     const named = setting.path === "proxy.opaquePorts" ? numbered(text, portNames) : text;
@@ -176,6 +185,16 @@ function readAnnotation(
   }
 }
 
+/** Prefixes of settings, the longer first. */
+const PREFIXES = [KEYS.configAlpha, KEYS.configBeta, KEYS.config];
+
+function nearestSetting(key: string, name: string): string | undefined {
+  const same = SETTING_KEYS.find((known) => known.endsWith(`/${name}`));
+  if (same !== undefined) return same;
+  const near = nearest(name, [...Object.keys(SETTINGS), ...Object.keys(WITHOUT_EFFECT)]);
+  return near === undefined ? nearest(key, SETTING_KEYS, 2) : `${KEYS.config}${near}`;
+}
+
 /** A port set with the names of ports replaced by their numbers. @throws RangeError */
 function numbered(text: string, portNames: ReadonlyMap<string, number>): string {
   const items = text.split(",").map((item) => item.trim());
@@ -185,7 +204,7 @@ function numbered(text: string, portNames: ReadonlyMap<string, number>): string 
         .map((item) => {
           if (item === "" || /^\d/.test(item)) return item;
           const port = portNames.get(item);
-          if (port === undefined) throw new RangeError(`no container port is named ${JSON.stringify(item)}`);
+          if (port === undefined) throw new RangeError(`no port is named ${JSON.stringify(item)}`);
           return String(port);
         })
         .join(","),

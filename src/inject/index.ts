@@ -1,4 +1,5 @@
 // The room's door: workload in, meshed workload out.
+export { reviewAnnotations } from "./annotation-review.ts";
 export { SETTING_KEYS, valuePathOf } from "./annotations.ts";
 export { type Transformed, type TransformedResource, transformStream } from "./documents.ts";
 export type { LocalComponent } from "./env.ts";

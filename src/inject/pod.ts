@@ -87,7 +87,7 @@ export function hasUdpPorts(template: PodTemplate): boolean {
   );
 }
 
-function portNames(template: PodTemplate): Map<string, number> {
+export function portNames(template: PodTemplate): Map<string, number> {
   const names = new Map<string, number>();
   for (const container of longRunning(template.spec ?? {})) {
     for (const port of container.ports ?? []) if (port.name) names.set(port.name, port.containerPort);

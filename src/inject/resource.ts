@@ -105,7 +105,7 @@ function annotateTemplate(
   return result("annotated", {
     operations: [...clean, ...setTemplateAnnotations(bare, path, annotations)],
     warnings,
-    problems: problems.filter((problem) => !problem.includes("no container port is named")),
+    problems: problems.filter((problem) => !problem.includes("no port is named")),
   });
 }
 

@@ -43,7 +43,8 @@ export interface TextOptions extends WithDefault<string> {
   readonly bare?: boolean;
 }
 
-const FORMATS: Readonly<Record<string, (text: string) => boolean>> = {
+/** Formats of texts that API servers check (k8s.io/kube-openapi strfmt), as far as kinds use them. */
+export const TEXT_FORMATS: Readonly<Record<string, (text: string) => boolean>> = {
   "date-time": (text) => /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d/.test(text) && !Number.isNaN(Date.parse(text)),
   duration: (text) => /^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d|w))+$|^0$/.test(text),
 };
@@ -56,7 +57,7 @@ export function text(options: TextOptions = {}): Schema<string> {
       (minLength === undefined || length >= minLength) &&
       (maxLength === undefined || length <= maxLength) &&
       (pattern === undefined || pattern.test(value)) &&
-      (format === undefined || FORMATS[format]!(value))
+      (format === undefined || TEXT_FORMATS[format]!(value))
     );
   };
   return leaf(

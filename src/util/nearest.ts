@@ -1,9 +1,16 @@
 // What was probably meant by a word that is not known.
 
-/** The candidate fewest edits away from `word`, whatever the case, when it is close enough to be a typing error. */
-export function nearest(word: string, candidates: readonly string[]): string | undefined {
+/**
+ * The candidate fewest edits away from `word`, whatever the case, when it is close enough to be a typing error.
+ * @param most edits that count as close
+ */
+export function nearest(
+  word: string,
+  candidates: readonly string[],
+  most = Math.max(2, Math.ceil(word.length / 3)),
+): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.ceil(word.length / 3)) + 1;
+  let bestDistance = most + 1;
   for (const candidate of candidates) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {

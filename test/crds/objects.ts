@@ -826,7 +826,7 @@ export const MISTAKES: readonly Mistake[] = [
     { "spec.rules.0.timeouts.request": "soon" },
     "spec.rules[0].timeouts.request",
     'expected a duration such as 10s, 250ms or 1h30m, got "soon"',
-    true,
+    false,
   ),
   mistake(
     ROUTE,
@@ -1121,3 +1121,19 @@ export const MISTAKES: readonly Mistake[] = [
   ),
   mistake("TrafficSplit", { "spec.backends.1.weight": -1 }, "spec.backends[1].weight", "got -1", false),
 ];
+
+// biome-ignore lint/suspicious/noExplicitAny: objects of any kind, wrong ones too.
+type Json = any;
+
+/** A copy with the values at dotted paths replaced. */
+export function changed(object: Json, changes: Readonly<Record<string, unknown>>): Json {
+  const copy = structuredClone(object);
+  for (const [path, value] of Object.entries(changes)) {
+    const names = path.startsWith("metadata.") ? ["metadata", path.slice(9)] : path.split(".");
+    const last = names.pop()!;
+    const parent = names.reduce((at, name) => at[name], copy);
+    if (value === undefined) delete parent[last];
+    else parent[last] = value;
+  }
+  return copy;
+}

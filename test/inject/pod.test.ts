@@ -197,7 +197,7 @@ test("an annotation that is wrong changes nothing and is reported", () => {
     ),
     [
       'proxy-uid: expected an integer from -1 to 2147483647, got "root"',
-      'opaque-ports: no container port is named "nosuch"',
+      'opaque-ports: no port is named "nosuch"',
       'skip-inbound-ports: expected a port 1-65535 or a range a-b, got "70000"',
       'default-inbound-policy: expected one of all-unauthenticated, all-authenticated, cluster-unauthenticated, cluster-authenticated, deny, audit, got "open"',
       'proxy-cpu-request: expected a quantity such as 100m or 64Mi, got "many"',

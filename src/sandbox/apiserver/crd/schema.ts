@@ -1,5 +1,6 @@
 // Structural schemas of CRDs at work: defaulting, pruning and validation of custom objects.
 
+import { TEXT_FORMATS } from "../../../schema/index.ts";
 import type { Json } from "../../cluster.ts";
 import { deepEqual } from "../resource.ts";
 import { type FieldError, invalidValue, notSupported, required } from "../status.ts";
@@ -120,13 +121,12 @@ function typeFits(value: Json, schema: Json): boolean {
 }
 
 const FORMATS: Record<string, (text: string) => boolean> = {
-  "date-time": (text) => /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d/.test(text) && !Number.isNaN(Date.parse(text)),
+  ...TEXT_FORMATS,
   date: (text) => /^\d{4}-\d\d-\d\d$/.test(text),
   ipv4: (text) => /^(\d{1,3}\.){3}\d{1,3}$/.test(text),
   ipv6: (text) => text.includes(":"),
   uuid: (text) => /^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$/i.test(text),
   byte: (text) => /^[A-Za-z0-9+/]*={0,2}$/.test(text),
-  duration: (text) => /^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d|w))+$|^0$/.test(text),
 };
 
 function checkString(value: string, schema: Json, bad: (why: string) => void): void {
