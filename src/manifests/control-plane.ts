@@ -1,5 +1,6 @@
 // The control plane as Kubernetes objects: one typed function a part, no templates.
 
+import { KINDS } from "../crds/index.ts";
 import { resourcesOf, restricted } from "../inject/containers.ts";
 import { applyPatch, injectPod, type LocalComponent, type PodTemplate } from "../inject/index.ts";
 import type { KubeObject } from "../kube/types.ts";
@@ -13,11 +14,15 @@ import {
   type ComponentNames,
   INJECTOR_TLS_SECRET,
   INJECTOR_WEBHOOK,
-  INJECTOR_WEBHOOK_CONFIG,
+  INJECTOR_WEBHOOK_NAMES,
   ISSUER_SECRET,
   KEYS,
   TRUST_ROOTS_CONFIG_MAP,
   TRUST_ROOTS_KEY,
+  VALIDATOR_PORT,
+  VALIDATOR_WEBHOOK_NAMES,
+  WEBHOOKS,
+  type WebhookNames,
 } from "./names.ts";
 import { rbacOf } from "./rbac.ts";
 import type { Values } from "./values.ts";
@@ -28,11 +33,12 @@ export interface ControlPlaneOptions {
   /** With `identityTrustAnchorsPEM` set. */
   readonly values: Values;
   readonly identity: Pick<IdentityCredentials, "issuerCertificate" | "issuerKey">;
-  readonly webhook: WebhookCredentials;
+  /** By the value that has the webhook's settings. */
+  readonly webhooks: Readonly<Record<WebhookNames["value"], WebhookCredentials>>;
 }
 
 /** Everything `install` creates besides the custom resource definitions, in the order of creation. */
-export function controlPlane({ values, identity, webhook }: ControlPlaneOptions): Manifest[] {
+export function controlPlane({ values, identity, webhooks }: ControlPlaneOptions): Manifest[] {
   const keys = Object.keys(COMPONENTS) as ComponentKey[];
   return [
     namespaceOf(values),
@@ -43,24 +49,24 @@ export function controlPlane({ values, identity, webhook }: ControlPlaneOptions)
       "crt.pem": base64(identity.issuerCertificate),
       "key.pem": base64(identity.issuerKey),
     }),
-    ...(values.proxyInjector.externalSecret
-      ? []
-      : [
-          secret(
-            values,
-            INJECTOR_TLS_SECRET,
-            "proxy-injector",
-            "kubernetes.io/tls",
-            webhookSecretData(webhook),
-          ),
-        ]),
+    ...WEBHOOKS.filter(({ value }) => !values[value].externalSecret).map(
+      ({ value, secret: name, component }) =>
+        secret(
+          values,
+          name,
+          COMPONENTS[component].name,
+          "kubernetes.io/tls",
+          webhookSecretData(webhooks[value]),
+        ),
+    ),
     ...keys.flatMap((key) => servicesOf(values, COMPONENTS[key])),
+    validatorService(values),
     ...keys.map((key) => deploymentOf(values, key)),
     ...(values.enablePodDisruptionBudget ? keys.map((key) => disruptionBudgetOf(values, key)) : []),
-    injectorWebhook(
-      values,
-      values.proxyInjector.externalSecret ? values.proxyInjector.caBundle : webhook.caBundle,
-    ),
+    ...WEBHOOKS.map((names) => {
+      const { externalSecret, caBundle } = values[names.value];
+      return webhookConfiguration(values, names, externalSecret ? caBundle : webhooks[names.value].caBundle);
+    }),
   ];
 }
 
@@ -212,17 +218,18 @@ function partOf(values: Values, key: ComponentKey): Part {
           MESH_DEFAULT_OPAQUE_PORTS: values.proxy.opaquePorts,
           MESH_GLOBAL_EGRESS_NAMESPACE: values.egress.globalEgressNetworkNamespace,
           MESH_ALLOW_L5D_REQUEST_HEADERS: String(values.policyController.allowL5dRequestHeaders),
+          MESH_WEBHOOK_PORT: String(VALIDATOR_PORT),
+          ...webhookEnv(values, VALIDATOR_WEBHOOK_NAMES),
         },
+        mounts: { tls: { path: PATHS.tls, source: secretSource(VALIDATOR_WEBHOOK_NAMES.secret) } },
+        opaquePorts: String(VALIDATOR_PORT),
       };
     case "proxyInjector":
       return {
         env: {
           MESH_CONFIG_FILE: `${PATHS.config}/${CONFIG_KEY}`,
           MESH_TRUST_ROOTS_FILE: `${PATHS.trustRoots}/${TRUST_ROOTS_KEY}`,
-          MESH_TLS_DIR: PATHS.tls,
-          ...(values.proxyInjector.externalSecret
-            ? {}
-            : { MESH_WEBHOOK_CERTIFICATE_LIFETIME: values.webhookCertificateLifetime }),
+          ...webhookEnv(values, INJECTOR_WEBHOOK_NAMES),
         },
         mounts: {
           config: { path: PATHS.config, source: configMap(CONFIG_MAP) },
@@ -237,6 +244,13 @@ function partOf(values: Values, key: ComponentKey): Part {
       return { skipOutbound: String(values.proxy.ports.admin) };
   }
 }
+
+const webhookEnv = (values: Values, { value }: WebhookNames): Record<string, string> => ({
+  MESH_TLS_DIR: PATHS.tls,
+  ...(values[value].externalSecret
+    ? {}
+    : { MESH_WEBHOOK_CERTIFICATE_LIFETIME: values.webhookCertificateLifetime }),
+});
 
 function deploymentOf(values: Values, key: ComponentKey): Manifest {
   const component: ComponentNames = COMPONENTS[key];
@@ -401,41 +415,95 @@ function meshed(values: Values, component: ComponentNames, template: PodTemplate
   return applyPatch(template, operations);
 }
 
-function injectorWebhook(values: Values, caBundle: string): Manifest {
-  const { service } = COMPONENTS.proxyInjector;
+/** How API servers reach the validating webhook: as a Service of its own, which has an address. */
+function validatorService(values: Values): Manifest {
+  const { name } = COMPONENTS.policy;
+  const labels = { [KEYS.controlPlaneComponent]: name, [KEYS.controlPlaneNs]: values.namespace };
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: VALIDATOR_WEBHOOK_NAMES.service, namespace: values.namespace, labels },
+    spec: {
+      type: "ClusterIP",
+      selector: labels,
+      ports: [{ name: "webhook", port: 443, targetPort: VALIDATOR_PORT }],
+    },
+  };
+}
+
+function webhookConfiguration(values: Values, names: WebhookNames, caBundle: string): Manifest {
+  const { verifier, service, component, value } = names;
   return {
     apiVersion: "admissionregistration.k8s.io/v1",
-    kind: "MutatingWebhookConfiguration",
+    kind: verifier.kind,
     metadata: {
-      name: INJECTOR_WEBHOOK_CONFIG,
+      name: verifier.name,
       labels: {
-        [KEYS.controlPlaneComponent]: COMPONENTS.proxyInjector.name,
+        [KEYS.controlPlaneComponent]: COMPONENTS[component].name,
         [KEYS.controlPlaneNs]: values.namespace,
       },
     },
-    webhooks: [
-      {
-        name: INJECTOR_WEBHOOK,
-        namespaceSelector: values.proxyInjector.namespaceSelector,
-        objectSelector: values.proxyInjector.objectSelector,
-        clientConfig: {
-          service: { name: service, namespace: values.namespace, path: "/", port: 443 },
-          caBundle: base64(caBundle),
-        },
-        failurePolicy: values.webhookFailurePolicy,
-        admissionReviewVersions: ["v1"],
-        rules: [
-          {
-            operations: ["CREATE"],
-            apiGroups: [""],
-            apiVersions: ["v1"],
-            resources: ["pods", "services"],
-            scope: "Namespaced",
-          },
-        ],
-        sideEffects: "None",
-        timeoutSeconds: values.proxyInjector.timeoutSeconds,
+    webhooks: (value === "proxyInjector" ? injectorHooks(values) : validatorHooks()).map((hook) => ({
+      failurePolicy: values.webhookFailurePolicy,
+      ...hook,
+      namespaceSelector: values[value].namespaceSelector,
+      clientConfig: {
+        service: { name: service, namespace: values.namespace, path: "/", port: 443 },
+        caBundle: base64(caBundle),
       },
-    ],
+      admissionReviewVersions: ["v1"],
+      sideEffects: "None",
+      timeoutSeconds: values[value].timeoutSeconds,
+    })),
   };
+}
+
+const hookRule = (
+  operations: readonly string[],
+  apiGroups: readonly string[],
+  apiVersions: readonly string[],
+  resources: readonly string[],
+  scope = "Namespaced",
+) => ({ operations, apiGroups, apiVersions, resources, scope });
+
+const injectorHooks = (values: Values) => [
+  {
+    name: INJECTOR_WEBHOOK,
+    objectSelector: values.proxyInjector.objectSelector,
+    rules: [hookRule(["CREATE"], [""], ["v1"], ["pods", "services"])],
+  },
+];
+
+const WRITES = ["CREATE", "UPDATE"];
+
+/** What the validating webhook is asked about. Names are Linkerd's where Linkerd has the webhook. */
+function validatorHooks() {
+  const kindsOf = (group: string) =>
+    hookRule(
+      WRITES,
+      [group],
+      ["*"],
+      KINDS.filter((kind) => kind.group === group).map(({ plural }) => plural),
+    );
+  return [
+    {
+      name: "linkerd-policy-validator.linkerd.io",
+      rules: [kindsOf("policy.linkerd.io"), kindsOf("gateway.networking.k8s.io")],
+    },
+    {
+      name: "linkerd-sp-validator.linkerd.io",
+      rules: [kindsOf("linkerd.io"), kindsOf("workload.linkerd.io")],
+    },
+    {
+      // These are only warned about: nothing of Kubernetes' own waits for the mesh.
+      name: "linkerd-annotation-validator.linkerd.io",
+      failurePolicy: "Ignore",
+      rules: [
+        hookRule(WRITES, [""], ["v1"], ["services"]),
+        hookRule(WRITES, [""], ["v1"], ["namespaces"], "Cluster"),
+        hookRule(WRITES, ["apps"], ["v1"], ["deployments", "statefulsets", "daemonsets"]),
+        hookRule(WRITES, ["batch"], ["v1"], ["jobs", "cronjobs"]),
+      ],
+    },
+  ];
 }

@@ -10,6 +10,7 @@ import {
   verifyChain,
 } from "../pki/index.ts";
 import { errorMessage, MeshError } from "../util/error.ts";
+import { INJECTOR_WEBHOOK_NAMES, VALIDATOR_WEBHOOK_NAMES, type WebhookNames } from "./names.ts";
 
 const DAY_MS = 86_400_000;
 /** A long root and a short issuer: the issuer can be replaced while the root's trust stays as it is. */
@@ -98,6 +99,17 @@ export function createWebhookCredentials(
   });
   return { caBundle: root.pem, certificate: server.pem, key: server.keyPem };
 }
+
+/** Of every webhook of an installation, by the value with its settings. */
+export const createAllWebhookCredentials = (
+  namespace: string,
+  now: number,
+  lifetimeMs?: number,
+): Record<WebhookNames["value"], WebhookCredentials> => {
+  const of = ({ service }: WebhookNames) =>
+    createWebhookCredentials(service, namespace, now, lifetimeMs ?? ISSUER_LIFETIME_MS);
+  return { proxyInjector: of(INJECTOR_WEBHOOK_NAMES), policyValidator: of(VALIDATOR_WEBHOOK_NAMES) };
+};
 
 /** The data of the Secret that holds them, in base64. `ca.crt` is what a renewal must keep trusted. */
 export const webhookSecretData = ({

@@ -3,6 +3,7 @@ export { controlPlane, type Manifest } from "./control-plane.ts";
 export { type CustomResourceDefinition, customResourceDefinitions } from "./crds.ts";
 export {
   checkIdentityCredentials,
+  createAllWebhookCredentials,
   createIdentityCredentials,
   createWebhookCredentials,
   type IdentityCredentials,

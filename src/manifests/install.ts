@@ -10,12 +10,11 @@ import { controlPlane, type Manifest } from "./control-plane.ts";
 import { customResourceDefinitions } from "./crds.ts";
 import {
   checkIdentityCredentials,
+  createAllWebhookCredentials,
   createIdentityCredentials,
-  createWebhookCredentials,
   type IdentityCredentials,
 } from "./credentials.ts";
 import { CRDS_PATH, installedConfig } from "./installed.ts";
-import { COMPONENTS } from "./names.ts";
 import { mergeTrees, readValues, type Values } from "./values.ts";
 
 /** @throws MeshError when the cluster is not ready for an installation, or has one already */
@@ -90,11 +89,7 @@ export function planInstall(options: {
       proxyInit: { kubeAPIServerPorts: formatPortSet(parsePortSet(`${known},${options.serverPorts}`)) },
     }),
   );
-  const webhook = createWebhookCredentials(
-    COMPONENTS.proxyInjector.service,
-    values.namespace,
-    now,
-    parseDuration(values.webhookCertificateLifetime),
-  );
-  return { values, objects: controlPlane({ values, identity, webhook }) };
+  const lifetime = parseDuration(values.webhookCertificateLifetime);
+  const webhooks = createAllWebhookCredentials(values.namespace, now, lifetime);
+  return { values, objects: controlPlane({ values, identity, webhooks }) };
 }

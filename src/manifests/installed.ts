@@ -50,9 +50,10 @@ export function valuesOf(config: ConfigMap): Values {
 const CRDS = { apiVersion: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition" };
 export const CRDS_PATH = resourcePath(CRDS);
 
-/** Cluster-wide kinds of an installation, in the order in which they are best deleted: the webhook first. */
+/** Cluster-wide kinds of an installation, in the order in which they are best deleted: the webhooks first. */
 const CLUSTER_KINDS = [
   { apiVersion: "admissionregistration.k8s.io/v1", kind: "MutatingWebhookConfiguration" },
+  { apiVersion: "admissionregistration.k8s.io/v1", kind: "ValidatingWebhookConfiguration" },
   { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding" },
   { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole" },
   CRDS,

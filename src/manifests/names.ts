@@ -20,8 +20,6 @@ export const INJECTOR_TLS_SECRET = "mesh-proxy-injector-k8s-tls";
 export const INJECTOR_WEBHOOK_CONFIG = "mesh-proxy-injector-webhook-config";
 /** Linkerd's name of the Lease whose holder writes the statuses of policy. */
 export const POLICY_LEASE = "policy-controller-write";
-/** The Lease of the replica that renews the webhook's certificate. */
-export const INJECTOR_LEASE = "mesh-proxy-injector-credentials";
 /** The webhook's own name inside its configuration; Linkerd's, as tools look for it. */
 export const INJECTOR_WEBHOOK = "linkerd-proxy-injector.linkerd.io";
 
@@ -57,6 +55,44 @@ export const COMPONENTS = {
   proxyInjector: component("proxy-injector", "mesh-proxy-injector", 443, 8443, "webhook", 9995),
   metricsApi: component("metrics-api", "mesh-metrics-api", 8085, 8085, "http", 9992),
 } as const satisfies Record<string, ComponentNames>;
+
+/** What an admission webhook consists of. */
+export interface WebhookNames {
+  /** Whose process serves it. */
+  readonly component: keyof typeof COMPONENTS;
+  /** The value (of src/manifests/values.ts) with its settings. */
+  readonly value: "proxyInjector" | "policyValidator";
+  readonly service: string;
+  /** Of type kubernetes.io/tls. */
+  readonly secret: string;
+  /** The Lease of the replica that renews its certificate. */
+  readonly lease: string;
+  readonly verifier: {
+    readonly kind: "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration";
+    readonly name: string;
+  };
+}
+
+export const INJECTOR_WEBHOOK_NAMES: WebhookNames = {
+  component: "proxyInjector",
+  value: "proxyInjector",
+  service: COMPONENTS.proxyInjector.service,
+  secret: INJECTOR_TLS_SECRET,
+  lease: "mesh-proxy-injector-credentials",
+  verifier: { kind: "MutatingWebhookConfiguration", name: INJECTOR_WEBHOOK_CONFIG },
+};
+export const VALIDATOR_WEBHOOK_NAMES: WebhookNames = {
+  component: "policy",
+  value: "policyValidator",
+  service: "mesh-policy-validator",
+  secret: "mesh-policy-validator-k8s-tls",
+  lease: "mesh-policy-validator-credentials",
+  verifier: { kind: "ValidatingWebhookConfiguration", name: "mesh-policy-validator-webhook-config" },
+};
+/** In the order in which they are installed. */
+export const WEBHOOKS = [INJECTOR_WEBHOOK_NAMES, VALIDATOR_WEBHOOK_NAMES] as const;
+/** Port of the policy controller's pods on which it validates. */
+export const VALIDATOR_PORT = 9443;
 
 /** Labels and annotations, exactly Linkerd's. */
 export const KEYS = {

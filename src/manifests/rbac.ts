@@ -1,14 +1,6 @@
 // What each controller may do in the cluster: no more than it needs.
 import type { KubeObject } from "../kube/types.ts";
-import {
-  COMPONENTS,
-  type ComponentNames,
-  INJECTOR_LEASE,
-  INJECTOR_TLS_SECRET,
-  INJECTOR_WEBHOOK_CONFIG,
-  KEYS,
-  POLICY_LEASE,
-} from "./names.ts";
+import { COMPONENTS, type ComponentNames, KEYS, POLICY_LEASE, WEBHOOKS } from "./names.ts";
 import type { Values } from "./values.ts";
 
 interface PolicyRule {
@@ -37,7 +29,7 @@ const events = rule(["create"], "", "events");
 type ComponentKey = keyof typeof COMPONENTS;
 
 /** Rules for the whole cluster. */
-const clusterRules = (values: Values): Readonly<Record<ComponentKey, readonly PolicyRule[]>> => ({
+const clusterRules: Readonly<Record<ComponentKey, readonly PolicyRule[]>> = {
   identity: [rule(["create"], "authentication.k8s.io", "tokenreviews"), events],
   destination: [
     rule(WATCH, "", "namespaces", "services", "pods"),
@@ -85,40 +77,45 @@ const clusterRules = (values: Values): Readonly<Record<ComponentKey, readonly Po
     rule(["get"], "apps", "deployments", "replicasets", "daemonsets", "statefulsets"),
     rule(["get"], "batch", "jobs", "cronjobs"),
     events,
-    ...(values.proxyInjector.externalSecret
-      ? []
-      : [
-          named(
-            rule(["get", "update"], "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-            INJECTOR_WEBHOOK_CONFIG,
-          ),
-        ]),
   ],
   metricsApi: [rule(WATCH, "", "pods")],
-});
+};
+
+/** What the renewal of a webhook's certificate does: in the cluster, and in the mesh's own namespace. */
+function renewalRules(
+  values: Values,
+  key: ComponentKey,
+): { readonly cluster: readonly PolicyRule[]; readonly own: readonly PolicyRule[] } {
+  const mine = WEBHOOKS.filter(({ component, value }) => component === key && !values[value].externalSecret);
+  return {
+    cluster: mine.map(({ verifier: { kind, name } }) =>
+      named(rule(["get", "update"], "admissionregistration.k8s.io", `${kind.toLowerCase()}s`), name),
+    ),
+    own: mine.flatMap(({ secret, lease }) => [
+      named(rule(["get", "update"], "", "secrets"), secret),
+      ...leaseRules(lease),
+    ]),
+  };
+}
 
 /** Rules inside the mesh's own namespace. */
-const ownRules = (values: Values): Partial<Record<ComponentKey, readonly PolicyRule[]>> => ({
-  // The replica that holds the Lease writes statuses.
-  policy: leaseRules(POLICY_LEASE),
-  // Events about the issuer are told of its Deployment.
+const ownRules: Partial<Record<ComponentKey, readonly PolicyRule[]>> = {
+  // Events about the issuer and about the webhook are told of their Deployments.
   identity: [named(rule(["get"], "apps", "deployments"), COMPONENTS.identity.workload)],
-  ...(values.proxyInjector.externalSecret
-    ? {}
-    : {
-        proxyInjector: [
-          named(rule(["get", "update"], "", "secrets"), INJECTOR_TLS_SECRET),
-          ...leaseRules(INJECTOR_LEASE),
-        ],
-      }),
-});
+  policy: [
+    named(rule(["get"], "apps", "deployments"), COMPONENTS.policy.workload),
+    // The replica that holds the Lease writes statuses.
+    ...leaseRules(POLICY_LEASE),
+  ],
+};
 
 export function rbacOf(key: ComponentKey, values: Values): KubeObject[] {
   const { namespace } = values;
   const component: ComponentNames = COMPONENTS[key];
   const labels = { [KEYS.controlPlaneComponent]: component.name, [KEYS.controlPlaneNs]: namespace };
   const subjects = [{ kind: "ServiceAccount", name: component.workload, namespace }];
-  const own = ownRules(values)[key];
+  const renewal = renewalRules(values, key);
+  const own = [...(ownRules[key] ?? []), ...renewal.own];
   // Cluster-wide names carry the namespace, so that two meshes do not overwrite each other's.
   const clusterName = `${namespace}-${component.name}`;
   const group = "rbac.authorization.k8s.io";
@@ -138,7 +135,7 @@ export function rbacOf(key: ComponentKey, values: Values): KubeObject[] {
       kind: "ServiceAccount",
       metadata: { name: component.workload, namespace, labels },
     },
-    ...role("ClusterRole", clusterName, clusterRules(values)[key], {}),
-    ...(own ? role("Role", component.workload, own, { namespace }) : []),
+    ...role("ClusterRole", clusterName, [...clusterRules[key], ...renewal.cluster], {}),
+    ...(own.length > 0 ? role("Role", component.workload, own, { namespace }) : []),
   ];
 }

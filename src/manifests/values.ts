@@ -108,6 +108,14 @@ const proxyInitSchema = settings({
   privileged: flag({ default: false }),
 });
 
+const webhookSettings = {
+  /** The Secret is somebody else's (cert-manager's …): not installed, and not renewed. */
+  externalSecret: flag({ default: false }),
+  /** PEM of the CA of that Secret's certificate. */
+  caBundle: word(""),
+  timeoutSeconds: integer({ default: 10, min: 1, max: 30 }),
+};
+
 const schema = settings({
   clusterDomain: matching("a DNS domain", DNS_NAME, CLUSTER_DOMAIN),
   clusterNetworks: networks("10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8"),
@@ -157,11 +165,7 @@ const schema = settings({
   /** Of the certificates that webhooks show to the API server; renewed by themselves when a third of it is left. */
   webhookCertificateLifetime: duration("8760h"),
   proxyInjector: settings({
-    /** The Secret is somebody else's (cert-manager's …): not installed, and not renewed. */
-    externalSecret: flag({ default: false }),
-    /** PEM of the CA of that Secret's certificate. */
-    caBundle: word(""),
-    timeoutSeconds: integer({ default: 10, min: 1, max: 30 }),
+    ...webhookSettings,
     namespaceSelector: anyMap({
       default: {
         matchExpressions: [
@@ -175,6 +179,16 @@ const schema = settings({
         matchExpressions: [
           { key: "linkerd.io/control-plane-component", operator: "DoesNotExist" },
           { key: "linkerd.io/cni-resource", operator: "DoesNotExist" },
+        ],
+      },
+    }),
+  }),
+  policyValidator: settings({
+    ...webhookSettings,
+    namespaceSelector: anyMap({
+      default: {
+        matchExpressions: [
+          { key: "config.linkerd.io/admission-webhooks", operator: "NotIn", values: ["disabled"] },
         ],
       },
     }),

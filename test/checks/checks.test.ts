@@ -238,6 +238,40 @@ const BROKEN: readonly [string, Stage, (cluster: Cluster) => void, readonly stri
       "warning linkerd-opaque-ports-definition: these Services and their pods disagree on opaque ports: shop/db port 7777 and web",
     ],
   ],
+  [
+    "misspelt annotations on a Service and a namespace, but not those of the mesh itself",
+    "data-plane",
+    (cluster) => {
+      const annotations = { "retry.linkerd.io/htpp": "5xx" };
+      for (const namespace of ["shop", "mesh-system"])
+        cluster.put({
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "db", namespace, annotations },
+          spec: { clusterIP: "10.96.0.50" },
+        } as Service);
+      cluster.edit<KubeObject>("Namespace", "shop", ({ metadata }) => {
+        metadata.annotations = { ...metadata.annotations, "config.linkerd.io/opaque-port": "25" };
+      });
+    },
+    [
+      'warning mesh-annotations: these annotations have no effect: Namespace shop: metadata.annotations["config.linkerd.io/opaque-port"]: unknown annotation; did you mean config.linkerd.io/opaque-ports?, Service shop/db: metadata.annotations["retry.linkerd.io/htpp"]: it is not known and has no effect; did you mean retry.linkerd.io/http?',
+    ],
+  ],
+  [
+    "a policy that was stored unchecked",
+    "data-plane",
+    (cluster) =>
+      cluster.put({
+        apiVersion: "policy.linkerd.io/v1beta3",
+        kind: "Server",
+        metadata: { name: "web", namespace: "shop" },
+        spec: { podSelector: {}, port: 70_000 },
+      } as KubeObject),
+    [
+      "error mesh-policies: these cannot be applied: Server shop/web: spec.port: expected a port by number (1-65535) or by name, got 70000",
+    ],
+  ],
 ];
 
 for (const [what, stage, break_, expected] of BROKEN) {
@@ -265,6 +299,7 @@ test("certificates that end soon warn, ended ones fail", async () => {
           "warning gateway-api-crd",
           "warning l5d-identity-issuer-cert-not-expiring-soon",
           "warning l5d-proxy-injector-webhook-cert-not-expiring-soon",
+          "warning l5d-policy-validator-webhook-cert-not-expiring-soon",
         ],
       );
     },

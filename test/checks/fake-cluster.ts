@@ -4,8 +4,8 @@ import { text } from "node:stream/consumers";
 import { KubeClient, type KubeObject, objectPath } from "../../src/kube/index.ts";
 import {
   controlPlane,
+  createAllWebhookCredentials,
   createIdentityCredentials,
-  createWebhookCredentials,
   customResourceDefinitions,
   DEFAULT_VALUES,
   KEYS,
@@ -116,9 +116,9 @@ export async function startInstalledCluster(age = 0): Promise<Cluster> {
   const cluster = await startCluster();
   const now = Date.now() - age;
   const identity = createIdentityCredentials({ namespace: "mesh-system", trustDomain: "cluster.local" }, now);
-  const webhook = createWebhookCredentials("mesh-proxy-injector", "mesh-system", now);
+  const webhooks = createAllWebhookCredentials("mesh-system", now);
   const values = { ...DEFAULT_VALUES, identityTrustAnchorsPEM: identity.trustAnchors };
-  cluster.put(...customResourceDefinitions("mesh-system"), ...controlPlane({ values, identity, webhook }));
+  cluster.put(...customResourceDefinitions("mesh-system"), ...controlPlane({ values, identity, webhooks }));
   for (const object of [...cluster.objects.values()]) {
     if (object.kind !== "Deployment") continue;
     const deployment = object as KubeObject & {

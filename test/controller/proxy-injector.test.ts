@@ -8,7 +8,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { InvolvedObject } from "../../src/controller/event-recorder.ts";
 import { createReview } from "../../src/controller/proxy-injector/review.ts";
-import { createWebhookServer, type WebhookServer } from "../../src/controller/proxy-injector/server.ts";
+import { createWebhookServer, type WebhookServer } from "../../src/controller/webhook-server.ts";
 import { applyPatch, type Operation } from "../../src/inject/index.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import { readValues } from "../../src/manifests/values.ts";

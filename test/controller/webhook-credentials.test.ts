@@ -4,8 +4,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { AdmissionResponse } from "../../src/controller/proxy-injector/admission.ts";
-import { createWebhookServer, type WebhookServer } from "../../src/controller/proxy-injector/server.ts";
+import type { AdmissionResponse } from "../../src/controller/admission-review.ts";
 import {
   keepWebhookCredentials,
   readCredentials,
@@ -13,6 +12,7 @@ import {
   type VerifierRef,
   verifierPath,
 } from "../../src/controller/webhook-credentials.ts";
+import { createWebhookServer, type WebhookServer } from "../../src/controller/webhook-server.ts";
 import { KubeClient, NotLeaderError, type Secret } from "../../src/kube/index.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import { createWebhookCredentials, webhookSecretData } from "../../src/manifests/credentials.ts";

@@ -5,8 +5,8 @@ import * as assert from "uvu/assert";
 import {
   checkIdentityCredentials,
   controlPlane,
+  createAllWebhookCredentials,
   createIdentityCredentials,
-  createWebhookCredentials,
   customResourceDefinitions,
   DEFAULT_VALUES,
   HA_VALUES,
@@ -19,9 +19,9 @@ import { createRoot, verifyChain } from "../../src/pki/index.ts";
 const now = Date.now();
 const mesh = { namespace: "mesh-system", trustDomain: "cluster.local" };
 const identity = createIdentityCredentials(mesh, now);
-const webhook = createWebhookCredentials("mesh-proxy-injector", "mesh-system", now);
+const webhooks = createAllWebhookCredentials("mesh-system", now);
 const values = { ...DEFAULT_VALUES, identityTrustAnchorsPEM: identity.trustAnchors };
-const objects = controlPlane({ values, identity, webhook });
+const objects = controlPlane({ values, identity, webhooks });
 
 interface PodSpec {
   serviceAccountName: string;
@@ -83,6 +83,7 @@ test("every object of an installation", () => {
       "ConfigMap mesh-identity-trust-roots",
       "Secret mesh-identity-issuer",
       "Secret mesh-proxy-injector-k8s-tls",
+      "Secret mesh-policy-validator-k8s-tls",
       "Service mesh-identity",
       "Service mesh-identity-headless",
       "Service mesh-dst",
@@ -90,12 +91,14 @@ test("every object of an installation", () => {
       "Service mesh-policy",
       "Service mesh-proxy-injector",
       "Service mesh-metrics-api",
+      "Service mesh-policy-validator",
       "Deployment mesh-identity",
       "Deployment mesh-destination",
       "Deployment mesh-policy",
       "Deployment mesh-proxy-injector",
       "Deployment mesh-metrics-api",
       "MutatingWebhookConfiguration mesh-proxy-injector-webhook-config",
+      "ValidatingWebhookConfiguration mesh-policy-validator-webhook-config",
     ],
   );
 });
@@ -166,21 +169,79 @@ test("no private key leaves its Secret", () => {
   assert.not.ok(text.includes(Buffer.from("-----BEGIN PRIVATE KEY").toString("base64").slice(0, 20)));
 });
 
-test("the webhook trusts its server's certificate and leaves the mesh and kube-system alone", () => {
-  const [hook] = find("MutatingWebhookConfiguration", "mesh-proxy-injector-webhook-config")["webhooks"] as {
-    clientConfig: { caBundle: string };
-    namespaceSelector: { matchExpressions: { key: string; values?: string[] }[] };
-    failurePolicy: string;
-  }[];
-  const ca = new X509Certificate(Buffer.from(hook!.clientConfig.caBundle, "base64"));
-  const server = new X509Certificate(webhook.certificate);
-  assert.ok(verifyChain(server, [], [ca], now).ok);
-  assert.is(server.checkHost("mesh-proxy-injector.mesh-system.svc"), "mesh-proxy-injector.mesh-system.svc");
-  assert.ok(
-    hook!.namespaceSelector.matchExpressions.some(({ values: names }) => names?.includes("kube-system")),
-  );
+interface Hook {
+  name: string;
+  clientConfig: { caBundle: string; service: { name: string } };
+  namespaceSelector: { matchExpressions: { key: string; values?: string[] }[] };
+  failurePolicy: string;
+  rules: { operations: string[]; apiGroups: string[]; resources: string[] }[];
+}
+
+const hooksOf = (kind: string, name: string) => find(kind, name)["webhooks"] as Hook[];
+const INJECTOR = ["MutatingWebhookConfiguration", "mesh-proxy-injector-webhook-config"] as const;
+const VALIDATOR = ["ValidatingWebhookConfiguration", "mesh-policy-validator-webhook-config"] as const;
+
+test("each webhook trusts its server's certificate and leaves the mesh alone", () => {
+  for (const [[kind, name], service, { certificate }] of [
+    [INJECTOR, "mesh-proxy-injector", webhooks.proxyInjector],
+    [VALIDATOR, "mesh-policy-validator", webhooks.policyValidator],
+  ] as const) {
+    for (const hook of hooksOf(kind, name)) {
+      const ca = new X509Certificate(Buffer.from(hook.clientConfig.caBundle, "base64"));
+      const server = new X509Certificate(certificate);
+      assert.ok(verifyChain(server, [], [ca], now).ok);
+      assert.is(hook.clientConfig.service.name, service);
+      assert.is(server.checkHost(`${service}.mesh-system.svc`), `${service}.mesh-system.svc`);
+      const excluded = hook.namespaceSelector.matchExpressions.find(
+        ({ key }) => key === "config.linkerd.io/admission-webhooks",
+      );
+      assert.equal(excluded?.values, ["disabled"]);
+    }
+  }
   const labels = find("Namespace", "mesh-system").metadata.labels!;
   assert.is(labels["config.linkerd.io/admission-webhooks"], "disabled");
+  const [injector] = hooksOf(...INJECTOR);
+  assert.ok(injector!.namespaceSelector.matchExpressions.some(({ values: v }) => v?.includes("kube-system")));
+});
+
+test("the validating webhook is asked about every kind, and only kinds of the mesh can wait for it", () => {
+  const hooks = hooksOf(...VALIDATOR);
+  const asked = hooks.flatMap(({ rules }) =>
+    rules.flatMap(({ apiGroups, resources }) => resources.map((resource) => `${resource}.${apiGroups[0]}`)),
+  );
+  for (const kind of [
+    "servers.policy.linkerd.io",
+    "serverauthorizations.policy.linkerd.io",
+    "authorizationpolicies.policy.linkerd.io",
+    "meshtlsauthentications.policy.linkerd.io",
+    "networkauthentications.policy.linkerd.io",
+    "httproutes.policy.linkerd.io",
+    "httplocalratelimitpolicies.policy.linkerd.io",
+    "egressnetworks.policy.linkerd.io",
+    "httproutes.gateway.networking.k8s.io",
+    "grpcroutes.gateway.networking.k8s.io",
+    "tlsroutes.gateway.networking.k8s.io",
+    "tcproutes.gateway.networking.k8s.io",
+    "serviceprofiles.linkerd.io",
+    "externalworkloads.workload.linkerd.io",
+    "services.",
+    "namespaces.",
+    "deployments.apps",
+    "cronjobs.batch",
+  ])
+    assert.ok(asked.includes(kind), kind);
+  for (const { rules } of hooks)
+    for (const { operations } of rules) assert.equal(operations, ["CREATE", "UPDATE"]);
+  // Nothing of Kubernetes' own is held up when the mesh does not answer, whatever the policy.
+  const strict = controlPlane({
+    values: readValues(mergeTrees(values, { webhookFailurePolicy: "Fail" })),
+    identity,
+    webhooks,
+  }).find(({ kind }) => kind === "ValidatingWebhookConfiguration")!["webhooks"] as Hook[];
+  assert.equal(
+    strict.map(({ failurePolicy }) => failurePolicy),
+    ["Fail", "Fail", "Ignore"],
+  );
 });
 
 test("custom resource definitions have Linkerd's groups, kinds and stored versions", () => {
@@ -222,7 +283,7 @@ function assertStructural(node: unknown, at: string): void {
 
 test("with high availability, every controller has three replicas apart, a budget, and strict webhooks", () => {
   const ha = readValues(mergeTrees(HA_VALUES, { identityTrustAnchorsPEM: identity.trustAnchors }));
-  const rendered = controlPlane({ values: ha, identity, webhook });
+  const rendered = controlPlane({ values: ha, identity, webhooks });
   const of = (kind: string) => rendered.filter((object) => object.kind === kind);
   const deployments = of("Deployment");
   assert.ok(deployments.length >= 5);
@@ -278,26 +339,29 @@ test("with high availability, every controller has three replicas apart, a budge
     ...of("MutatingWebhookConfiguration"),
     ...of("ValidatingWebhookConfiguration"),
   ])
-    for (const { failurePolicy } of configuration["webhooks"] as { failurePolicy: string }[])
+    for (const { failurePolicy } of (configuration["webhooks"] as Hook[]).filter(
+      ({ name }) => name !== "linkerd-annotation-validator.linkerd.io",
+    ))
       assert.is(failurePolicy, "Fail");
   assert.is(
-    controlPlane({ values, identity, webhook }).filter(({ kind }) => kind === "PodDisruptionBudget").length,
+    controlPlane({ values, identity, webhooks }).filter(({ kind }) => kind === "PodDisruptionBudget").length,
     0,
     "one replica could never be moved under a budget",
   );
 });
 
 test("a webhook Secret of somebody else is neither installed nor renewed, and its CA is trusted", () => {
-  const external = readValues(
-    mergeTrees(values, { proxyInjector: { externalSecret: true, caBundle: webhook.caBundle } }),
-  );
-  const rendered = controlPlane({ values: external, identity, webhook });
+  const settings = { externalSecret: true, caBundle: webhooks.proxyInjector.caBundle };
+  const external = readValues(mergeTrees(values, { proxyInjector: settings, policyValidator: settings }));
+  const rendered = controlPlane({ values: external, identity, webhooks });
   const names = rendered.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
-  assert.not.ok(names.includes("Secret mesh-proxy-injector-k8s-tls"));
+  for (const name of ["proxy-injector", "policy-validator"])
+    assert.not.ok(names.includes(`Secret mesh-${name}-k8s-tls`));
   assert.not.ok(names.includes("Role mesh-proxy-injector"), "no right to write what is not ours");
   const text = JSON.stringify(rendered);
   assert.not.match(text, /MESH_WEBHOOK_CERTIFICATE_LIFETIME/);
-  assert.ok(text.includes(Buffer.from(webhook.caBundle).toString("base64")));
+  assert.not.match(text, /webhookconfigurations"/);
+  assert.ok(text.includes(Buffer.from(settings.caBundle).toString("base64")));
   assert.match(JSON.stringify(objects), /MESH_WEBHOOK_CERTIFICATE_LIFETIME","value":"8760h"/);
 });
 

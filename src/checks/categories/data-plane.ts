@@ -1,6 +1,11 @@
 // Do proxies run, beside the control plane's controllers and beside applications, and do versions agree?
+import { apiVersionOf, KINDS } from "../../crds/index.ts";
+import { reviewAnnotations } from "../../inject/index.ts";
+import { isNotFound } from "../../kube/error.ts";
 import type { Deployment, KubeObject, Pod, Service } from "../../kube/types.ts";
 import { COMPONENTS, KEYS, PROXY_CONTAINER } from "../../manifests/names.ts";
+import { reviewObject } from "../../rules/admission.ts";
+import { type Problem, problemText } from "../../schema/index.ts";
 import { parsePortSet, portSetHas } from "../../util/port-set.ts";
 import { type Category, type CheckContext, expectNone, nameOf, Skip } from "../check.ts";
 
@@ -170,6 +175,25 @@ export const meshDataPlane: Category = {
         ),
     },
     {
+      description: "annotations of the mesh have an effect",
+      anchor: "mesh-annotations",
+      warning: true,
+      run: async (context) =>
+        expectNone(
+          (await annotatedObjects(context)).flatMap((object) => told(object, reviewAnnotations(object))),
+          "these annotations have no effect",
+        ),
+    },
+    {
+      description: "policies and routes can be applied",
+      anchor: "mesh-policies",
+      run: async (context) =>
+        expectNone(
+          (await policies(context)).flatMap((object) => told(object, reviewObject(object).problems)),
+          "these cannot be applied",
+        ),
+    },
+    {
       description: "opaque ports are properly annotated",
       anchor: "linkerd-opaque-ports-definition",
       warning: true,
@@ -183,6 +207,55 @@ export const meshDataPlane: Category = {
     },
   ],
 };
+
+/** Objects with annotations of the mesh, and those that are policies: kind and API version. */
+const ANNOTATED = [
+  ["v1", "Service"],
+  ["apps/v1", "Deployment"],
+  ["apps/v1", "StatefulSet"],
+  ["apps/v1", "DaemonSet"],
+  ["batch/v1", "CronJob"],
+] as const;
+
+type Any = KubeObject & Readonly<Record<string, unknown>>;
+
+/** Lists that name their kind in each item; none of a kind that the cluster does not have. */
+async function objectsOf(
+  context: CheckContext,
+  apiVersion: string,
+  kind: string,
+  namespace = context.options.namespace,
+): Promise<Any[]> {
+  try {
+    const items = await context.list<Any>(apiVersion, kind, namespace);
+    return items.map((item) => ({ ...item, apiVersion, kind }));
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+/** Every policy, route and profile, outside of the mesh's own namespace. */
+async function policies(context: CheckContext): Promise<Any[]> {
+  const lists = await Promise.all(KINDS.map((kind) => objectsOf(context, apiVersionOf(kind), kind.kind)));
+  return lists.flat().filter(({ metadata }) => metadata.namespace !== context.mesh);
+}
+
+async function annotatedObjects(context: CheckContext): Promise<Any[]> {
+  const { namespace } = context.options;
+  const lists = await Promise.all([
+    objectsOf(context, "v1", "Namespace", undefined),
+    ...ANNOTATED.map(([apiVersion, kind]) => objectsOf(context, apiVersion, kind)),
+    policies(context),
+  ]);
+  return lists.flat().filter(({ kind, metadata }) => {
+    const at = kind === "Namespace" ? metadata.name : metadata.namespace;
+    return at !== context.mesh && (namespace === undefined || at === namespace);
+  });
+}
+
+const told = (object: Any, problems: readonly Problem[]): string[] =>
+  problems.map((problem) => `${object.kind} ${nameOf(object)}: ${problemText(problem)}`);
 
 const scope = (context: CheckContext): string =>
   context.options.namespace === undefined ? "" : ` in namespace ${context.options.namespace}`;

@@ -1,7 +1,13 @@
 // Is the control plane there, whole and running?
 import type { Deployment, KubeObject, Node, Pod, Service } from "../../kube/types.ts";
 import { customResourceDefinitions } from "../../manifests/crds.ts";
-import { COMPONENTS, CONFIG_MAP, INJECTOR_WEBHOOK_CONFIG, KEYS } from "../../manifests/names.ts";
+import {
+  COMPONENTS,
+  CONFIG_MAP,
+  INJECTOR_WEBHOOK_NAMES,
+  KEYS,
+  VALIDATOR_WEBHOOK_NAMES,
+} from "../../manifests/names.ts";
 import { cidrHas, parseCidr } from "../../util/ip.ts";
 import { type Category, type Check, type CheckContext, expectNone, nameOf, Skip } from "../check.ts";
 
@@ -230,7 +236,13 @@ export const meshConfig: Category = {
       "control plane MutatingWebhookConfigurations exist",
       "l5d-existence-mwc",
       { apiVersion: "admissionregistration.k8s.io/v1", kind: "MutatingWebhookConfiguration" },
-      () => [INJECTOR_WEBHOOK_CONFIG],
+      () => [INJECTOR_WEBHOOK_NAMES.verifier.name],
+    ),
+    allExist(
+      "control plane ValidatingWebhookConfigurations exist",
+      "l5d-existence-vwc",
+      { apiVersion: "admissionregistration.k8s.io/v1", kind: "ValidatingWebhookConfiguration" },
+      () => [VALIDATOR_WEBHOOK_NAMES.verifier.name],
     ),
   ],
 };

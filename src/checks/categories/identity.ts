@@ -2,11 +2,11 @@
 import { createPrivateKey, type X509Certificate } from "node:crypto";
 import type { KubeObject, Secret } from "../../kube/types.ts";
 import {
-  COMPONENTS,
-  INJECTOR_TLS_SECRET,
-  INJECTOR_WEBHOOK_CONFIG,
+  INJECTOR_WEBHOOK_NAMES,
   ISSUER_SECRET,
   PROXY_CONTAINER,
+  VALIDATOR_WEBHOOK_NAMES,
+  type WebhookNames,
 } from "../../manifests/names.ts";
 import { notAfterOf, parseCertificates, validityProblem, verifyChain } from "../../pki/index.ts";
 import { type Category, type Check, type CheckContext, enumerate, expectNone, nameOf } from "../check.ts";
@@ -156,52 +156,57 @@ interface WebhookConfiguration extends KubeObject {
   webhooks?: { clientConfig?: { caBundle?: string } }[];
 }
 
-async function webhookCertificate(context: CheckContext): Promise<X509Certificate> {
+async function webhookCertificate(
+  context: CheckContext,
+  { verifier, secret, service }: WebhookNames,
+): Promise<X509Certificate> {
   const config = await context.find<WebhookConfiguration>(
     "admissionregistration.k8s.io/v1",
-    "MutatingWebhookConfiguration",
-    INJECTOR_WEBHOOK_CONFIG,
+    verifier.kind,
+    verifier.name,
   );
-  if (!config) throw new Error(`MutatingWebhookConfiguration ${INJECTOR_WEBHOOK_CONFIG} does not exist`);
+  if (!config) throw new Error(`${verifier.kind} ${verifier.name} does not exist`);
   const bundle = config.webhooks?.[0]?.clientConfig?.caBundle;
-  if (!bundle) throw new Error(`${INJECTOR_WEBHOOK_CONFIG} has no caBundle`);
-  const [certificate, ...intermediates] = parseCertificates(
-    await secretText(context, INJECTOR_TLS_SECRET, "tls.crt"),
-  );
-  const key = createPrivateKey(await secretText(context, INJECTOR_TLS_SECRET, "tls.key"));
+  if (!bundle) throw new Error(`${verifier.name} has no caBundle`);
+  const [certificate, ...intermediates] = parseCertificates(await secretText(context, secret, "tls.crt"));
+  const key = createPrivateKey(await secretText(context, secret, "tls.key"));
   if (!certificate!.checkPrivateKey(key)) {
-    throw new Error(
-      `the key in Secret ${context.mesh}/${INJECTOR_TLS_SECRET} does not belong to its certificate`,
-    );
+    throw new Error(`the key in Secret ${context.mesh}/${secret} does not belong to its certificate`);
   }
   const anchors = parseCertificates(Buffer.from(bundle, "base64").toString("utf8"));
   const chain = verifyChain(certificate!, intermediates, anchors, context.options.now());
   if (!chain.ok) throw new Error(`the certificate does not chain to the webhook's caBundle: ${chain.reason}`);
-  const name = `${COMPONENTS.proxyInjector.service}.${context.mesh}.svc`;
+  const name = `${service}.${context.mesh}.svc`;
   if (certificate!.checkHost(name) === undefined) {
     throw new Error(`the certificate is not for ${name} but for ${certificate!.subjectAltName ?? "no name"}`);
   }
   return certificate!;
 }
 
+/** Names of the webhooks in checks, as Linkerd has them. */
+const WEBHOOK_CHECKS = [
+  ["proxy-injector", INJECTOR_WEBHOOK_NAMES],
+  ["policy-validator", VALIDATOR_WEBHOOK_NAMES],
+] as const;
+
 export const meshWebhooks: Category = {
   id: "mesh-webhooks-and-apisvc-tls",
-  checks: [
+  checks: WEBHOOK_CHECKS.flatMap(([name, names]): Check[] => [
     {
-      description: "proxy-injector webhook has valid cert",
-      anchor: "l5d-proxy-injector-webhook-cert-valid",
+      description: `${name} webhook has valid cert`,
+      anchor: `l5d-${name}-webhook-cert-valid`,
       fatal: true,
       run: async (context) => {
-        await webhookCertificate(context);
+        await webhookCertificate(context, names);
       },
     },
     {
-      description: "proxy-injector cert is valid for at least 60 days",
-      anchor: "l5d-proxy-injector-webhook-cert-not-expiring-soon",
+      description: `${name} cert is valid for at least 60 days`,
+      anchor: `l5d-${name}-webhook-cert-not-expiring-soon`,
       warning: true,
-      run: async (context) => expiringSoon([await webhookCertificate(context)], context.options.now()),
+      run: async (context) => expiringSoon([await webhookCertificate(context, names)], context.options.now()),
     },
-  ],
+  ]),
 };
 
 const dataPlaneAnchors: Check = {

@@ -1,9 +1,10 @@
 // The policy controller as a process.
 //
 // Environment besides runController's: MESH_DEFAULT_POLICY, MESH_CLUSTER_NETWORKS (CIDRs), MESH_CLUSTER_DOMAIN,
-// MESH_TRUST_DOMAIN, MESH_DEFAULT_OPAQUE_PORTS, MESH_GLOBAL_EGRESS_NAMESPACE, MESH_ALLOW_L5D_REQUEST_HEADERS (true).
+// MESH_TRUST_DOMAIN, MESH_DEFAULT_OPAQUE_PORTS, MESH_GLOBAL_EGRESS_NAMESPACE, MESH_ALLOW_L5D_REQUEST_HEADERS (true),
+// MESH_WEBHOOK_PORT; and serveWebhook's.
 import { Reflector } from "../../kube/reflector.ts";
-import { POLICY_LEASE } from "../../manifests/names.ts";
+import { POLICY_LEASE, VALIDATOR_PORT, VALIDATOR_WEBHOOK_NAMES } from "../../manifests/names.ts";
 import { DEFAULT_POLICIES, isDefaultPolicy } from "../../rules/default-policy.ts";
 import { errorMessage } from "../../util/error.ts";
 import { parseCidr } from "../../util/ip.ts";
@@ -11,8 +12,10 @@ import { parsePortSet } from "../../util/port-set.ts";
 import { followCluster } from "../cluster-feed.ts";
 import { EventRecorder } from "../event-recorder.ts";
 import { GrpcServer } from "../grpc-server.ts";
+import { createValidator } from "../policy-validator/review.ts";
 import { type ControllerProcess, runController } from "../process.ts";
 import { ServedKinds } from "../served-kinds.ts";
+import { serveWebhook } from "../webhook.ts";
 import { type PolicyFacts, PolicyIndex } from "./index.ts";
 import { policyKinds } from "./kinds.ts";
 import { servePolicy } from "./service.ts";
@@ -79,6 +82,12 @@ export function main(): Promise<void> {
     await Promise.all([cluster, kinds.synced]);
     await server.listen(process.port);
     process.onHandover(() => server.drain());
+    await serveWebhook(process, {
+      names: VALIDATOR_WEBHOOK_NAMES,
+      port: Number(process.env["MESH_WEBHOOK_PORT"] ?? VALIDATOR_PORT),
+      review: createValidator({ registry, log }),
+      events: new EventRecorder(process.client, "linkerd-policy-validator", log, { findUid: true }),
+    });
     process.onStop(() => server.close());
   });
 }

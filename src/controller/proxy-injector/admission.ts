@@ -12,24 +12,7 @@ import { KEYS } from "../../manifests/names.ts";
 import type { Values } from "../../manifests/values.ts";
 import type { InjectionVerdict } from "../../rules/injection.ts";
 import { VERSION } from "../../util/version.ts";
-
-export interface AdmissionRequest {
-  readonly uid: string;
-  readonly kind?: { readonly group?: string; readonly kind?: string };
-  readonly operation?: string;
-  readonly namespace?: string;
-  readonly object?: Resource;
-  readonly dryRun?: boolean;
-}
-
-export interface AdmissionResponse {
-  readonly uid: string;
-  readonly allowed: true;
-  readonly patchType?: "JSONPatch";
-  /** Base64 of a JSON patch. */
-  readonly patch?: string;
-  readonly warnings?: readonly string[];
-}
+import { type AdmissionRequest, type AdmissionResponse, warned } from "../admission-review.ts";
 
 export interface Decision {
   readonly response: AdmissionResponse;
@@ -43,19 +26,6 @@ export interface AdmissionContext {
   readonly values: Values;
   /** Of the request's namespace. */
   readonly namespaceAnnotations: Readonly<Record<string, string>>;
-}
-
-/** A request that this webhook cannot read. */
-export class AdmissionError extends Error {}
-
-/** The request of an AdmissionReview. @throws AdmissionError */
-export function parseReview(body: unknown): AdmissionRequest {
-  const review = body as { apiVersion?: unknown; kind?: unknown; request?: AdmissionRequest } | null;
-  if (review?.kind !== "AdmissionReview" || review.apiVersion !== "admission.k8s.io/v1") {
-    throw new AdmissionError("expected an AdmissionReview of admission.k8s.io/v1");
-  }
-  if (typeof review.request?.uid !== "string") throw new AdmissionError("expected a request with a uid");
-  return review.request;
 }
 
 /** Decides one request. Nothing is ever refused: what is not for us passes unchanged. */
@@ -114,9 +84,6 @@ function service(
   return { response: answer(request, operations, []), problems: [] };
 }
 
-/** Longer warnings may be cut by the API server. */
-const MAX_WARNING = 256;
-
 function answer(
   request: AdmissionRequest,
   operations: readonly Operation[],
@@ -128,6 +95,6 @@ function answer(
     ...(operations.length > 0
       ? { patchType: "JSONPatch" as const, patch: Buffer.from(JSON.stringify(operations)).toString("base64") }
       : {}),
-    ...(problems.length > 0 ? { warnings: problems.slice(0, 10).map((p) => p.slice(0, MAX_WARNING)) } : {}),
+    ...warned(problems),
   };
 }

@@ -4,13 +4,10 @@ import type { Logger } from "../../log/logger.ts";
 import type { Values } from "../../manifests/values.ts";
 import type { Registry } from "../../metrics/registry.ts";
 import { SKIP_TEXT } from "../../rules/injection.ts";
+import type { AdmissionRequest } from "../admission-review.ts";
 import type { EventRecorder } from "../event-recorder.ts";
-import {
-  type AdmissionRequest,
-  type AdmissionResponse,
-  type Decision,
-  decideAdmission,
-} from "./admission.ts";
+import type { Review } from "../webhook-server.ts";
+import { type Decision, decideAdmission } from "./admission.ts";
 
 export interface ReviewOptions {
   /** The values in force now. */
@@ -21,8 +18,6 @@ export interface ReviewOptions {
   readonly registry: Registry;
   readonly log: Logger;
 }
-
-export type Review = (request: AdmissionRequest) => Promise<AdmissionResponse>;
 
 export function createReview({ values, annotationsOf, events, registry, log }: ReviewOptions): Review {
   const requests = registry.counter(

@@ -1,7 +1,12 @@
-// The webhook's HTTPS server: certificates that are replaced while it runs, bounded bodies, one review a request.
+// An admission webhook's HTTPS server: certificates that are replaced while it runs, bounded bodies, one review a request.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
-import { AdmissionError, type AdmissionRequest, type AdmissionResponse, parseReview } from "./admission.ts";
+import {
+  AdmissionError,
+  type AdmissionRequest,
+  type AdmissionResponse,
+  parseReview,
+} from "./admission-review.ts";
 
 /** Kubernetes sends at most 3 MiB of object, old object and options together. */
 const MAX_BODY = 8 * 1024 * 1024;
@@ -14,7 +19,7 @@ export interface WebhookServer {
   setCertificate(certificate: string, key: string): void;
 }
 
-type Review = (request: AdmissionRequest) => Promise<AdmissionResponse>;
+export type Review = (request: AdmissionRequest) => Promise<AdmissionResponse>;
 
 /**
  * @param review answers one request; when it rejects the answer is a 500, and the API server's failurePolicy decides
@@ -57,7 +62,7 @@ async function answer(
   } catch (error) {
     const theirs = error instanceof AdmissionError || error instanceof SyntaxError;
     if (!theirs) failed(error);
-    fail(theirs ? 400 : 500, theirs ? error.message : "the review failed; see the injector's log");
+    fail(theirs ? 400 : 500, theirs ? error.message : "the review failed; see the webhook's log");
   }
 }
 
