@@ -416,6 +416,172 @@ metadata: { namespace: ns, name: web }
 spec:
   service: web
   backends: [{ service: web-v1, weight: 900m }, { service: web-v2, weight: 100m }]`,
+  "Server of external workloads by expressions": `
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: { namespace: mixed-env, name: vm }
+spec: { externalWorkloadSelector: { matchExpressions: [{ key: app, operator: NotIn, values: [a, b] }] }, port: 80 }`,
+  "ServerAuthorization of Servers by expressions": `
+apiVersion: policy.linkerd.io/v1beta1
+kind: ServerAuthorization
+metadata: { namespace: emojivoto, name: all }
+spec: { server: { selector: { matchExpressions: [{ key: app, operator: NotIn, values: [a, b] }] } }, client: { unauthenticated: true } }`,
+  "HTTPLocalRateLimitPolicy with a group": `
+apiVersion: policy.linkerd.io/v1alpha1
+kind: HTTPLocalRateLimitPolicy
+metadata: { namespace: emojivoto, name: web-rl }
+spec:
+  targetRef: { group: policy.linkerd.io, kind: Server, name: web-http }
+  overrides: [{ requestsPerSecond: 1, clientRefs: [{ group: core, kind: ServiceAccount, name: a }] }]`,
+  "policy HTTPRoute with every field": `
+apiVersion: policy.linkerd.io/v1beta1
+kind: HTTPRoute
+metadata: { namespace: ns, name: whole }
+spec:
+  parentRefs:
+    - { group: core, kind: Service, name: web, namespace: other, port: 80, sectionName: http }
+  hostnames: [example.com]
+  rules:
+  - name: all
+    matches:
+      - path: { type: PathPrefix, value: /a }
+        method: PATCH
+        headers: [{ name: x-a, type: Exact, value: b }, { name: x-c, type: RegularExpression, value: "d+" }]
+        queryParams: [{ name: q, type: RegularExpression, value: "[0-9]+" }]
+    filters:
+      - &request
+        type: RequestHeaderModifier
+        requestHeaderModifier: &changes
+          set: [{ name: x-a, value: b }]
+          add: [{ name: x-c, value: d }]
+          remove: [x-e]
+      - &response { type: ResponseHeaderModifier, responseHeaderModifier: *changes }
+      - &redirect
+        type: RequestRedirect
+        requestRedirect:
+          scheme: https
+          hostname: example.com
+          port: 8443
+          statusCode: 302
+          path: { type: ReplaceFullPath, replaceFullPath: /x }
+      - &prefix
+        type: RequestRedirect
+        requestRedirect: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /y } }
+    backendRefs:
+      - { group: "", kind: Service, name: web, namespace: other, port: 80, weight: 1, filters: [*request, *response, *redirect, *prefix] }
+    timeouts: { request: 2s, backendRequest: 1s }`,
+  "Gateway API HTTPRoute with every field": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { namespace: ns, name: whole }
+spec:
+  parentRefs:
+    - { group: core, kind: Service, name: web, namespace: other, port: 80, sectionName: http }
+  hostnames: [example.com]
+  rules:
+  - name: all
+    matches:
+      - path: { type: PathPrefix, value: /a }
+        method: PATCH
+        headers: [{ name: x-a, type: Exact, value: b }, { name: x-c, type: RegularExpression, value: "d+" }]
+        queryParams: [{ name: q, type: RegularExpression, value: "[0-9]+" }]
+    filters:
+      - &request
+        type: RequestHeaderModifier
+        requestHeaderModifier: &changes
+          set: [{ name: x-a, value: b }]
+          add: [{ name: x-c, value: d }]
+          remove: [x-e]
+      - &response { type: ResponseHeaderModifier, responseHeaderModifier: *changes }
+      - &redirect
+        type: RequestRedirect
+        requestRedirect:
+          scheme: https
+          hostname: example.com
+          port: 8443
+          statusCode: 302
+          path: { type: ReplaceFullPath, replaceFullPath: /x }
+      - &prefix
+        type: RequestRedirect
+        requestRedirect: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /y } }
+      - &mirror { type: RequestMirror, requestMirror: { backendRef: { name: web-v2, port: 80 } } }
+      - &extension { type: ExtensionRef, extensionRef: { group: example.com, kind: Filter, name: f } }
+      - &rewrite { type: URLRewrite, urlRewrite: { hostname: example.org } }
+      - &cors { type: CORS, cors: { allowOrigins: ["*"] } }
+      - &auth { type: ExternalAuth, externalAuth: { protocol: HTTP } }
+    backendRefs:
+      - { group: "", kind: Service, name: web, namespace: other, port: 80, weight: 1, filters: [*request, *response, *redirect, *prefix, *mirror, *extension, *rewrite, *cors, *auth] }
+    timeouts: { request: 2s, backendRequest: 1s }`,
+  "GRPCRoute with every field": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { namespace: ns, name: whole }
+spec:
+  parentRefs:
+    - { group: core, kind: Service, name: web, namespace: other, port: 80, sectionName: http }
+  hostnames: [example.com]
+  rules:
+  - name: all
+    matches:
+      - method: { type: Exact, service: a.B, method: C }
+        headers: [{ name: x-a, type: RegularExpression, value: "b+" }]
+    filters:
+      - &request
+        type: RequestHeaderModifier
+        requestHeaderModifier: &changes
+          set: [{ name: x-a, value: b }]
+          add: [{ name: x-c, value: d }]
+          remove: [x-e]
+      - &response { type: ResponseHeaderModifier, responseHeaderModifier: *changes }
+      - &mirror { type: RequestMirror, requestMirror: { backendRef: { name: web-v2, port: 80 } } }
+      - &extension { type: ExtensionRef, extensionRef: { group: example.com, kind: Filter, name: f } }
+    backendRefs:
+      - { group: "", kind: Service, name: web, namespace: other, port: 80, weight: 1, filters: [*request, *response, *mirror, *extension] }`,
+  "TLSRoute with every field": `
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TLSRoute
+metadata: { namespace: ns, name: whole }
+spec:
+  parentRefs:
+    - { group: core, kind: Service, name: web, namespace: other, port: 80, sectionName: http }
+  hostnames: ["*.example.com"]
+  rules: [{ name: all, backendRefs: [{ group: "", kind: Service, name: web, namespace: other, port: 443, weight: 5 }] }]`,
+  "TCPRoute with every field": `
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: { namespace: ns, name: whole }
+spec:
+  parentRefs:
+    - { group: core, kind: Service, name: web, namespace: other, port: 80, sectionName: http }
+  rules: [{ name: all, backendRefs: [{ group: "", kind: Service, name: web, namespace: other, port: 443, weight: 5 }] }]`,
+  "ServiceProfile with every condition": `
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: { namespace: ns, name: web.ns.svc.cluster.local }
+spec:
+  routes:
+  - name: all
+    condition: { any: [{ method: GET }], not: { pathRegex: /x } }
+    responseClasses:
+    - condition: { all: [{ status: { min: 500 } }], not: { status: { max: 501 } } }`,
+  "Link by expressions": `
+apiVersion: multicluster.linkerd.io/v1alpha3
+kind: Link
+metadata: { namespace: linkerd-multicluster, name: west }
+spec:
+  selector: &by { matchExpressions: [{ key: app, operator: NotIn, values: [a, b] }] }
+  remoteDiscoverySelector: *by
+  federatedServiceSelector: *by`,
+  "Link of v1alpha2": `
+apiVersion: multicluster.linkerd.io/v1alpha2
+kind: Link
+metadata: { namespace: linkerd-multicluster, name: west }
+spec: { targetClusterName: west, federatedServiceSelector: { matchLabels: { a: b } } }`,
+  "Link of v1alpha1": `
+apiVersion: multicluster.linkerd.io/v1alpha1
+kind: Link
+metadata: { namespace: linkerd-multicluster, name: west }
+spec: { targetClusterName: west }`,
 };
 
 export interface Mistake {

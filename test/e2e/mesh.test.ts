@@ -162,6 +162,40 @@ test("the webhook has meshed the pods of the annotated namespace, and no others"
   assert.is(containers("outside"), "");
 });
 
+test("what cannot be applied is refused, and an annotation that does nothing is told three times", async () => {
+  const apply = (...objects: object[]) =>
+    sandbox.run(["kubectl", "apply", "-f", "-"], {
+      input: JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }),
+    });
+  const server = (port: unknown) =>
+    object("policy.linkerd.io/v1beta3", "Server", "unused", {
+      spec: { podSelector: { matchLabels: { app: "nobody" } }, port },
+    });
+  const refused = apply(server(0));
+  assert.is(refused.code, 1);
+  assert.match(refused.stderr, /admission webhook "linkerd-policy-validator.linkerd.io" denied the request/);
+  assert.match(refused.stderr, "spec.port: expected a port by number (1-65535) or by name, got 0");
+  assert.is(apply(server(8080)).code, 0);
+  const strange = apply({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "strange", namespace: "shop", annotations: { "retry.linkerd.io/htpp": "5xx" } },
+    spec: { ports: [{ port: 80 }] },
+  });
+  const meant = "did you mean retry.linkerd.io/http?";
+  assert.is(strange.code, 0);
+  assert.match(strange.stderr, meant);
+  await until(
+    () => sandbox.ask("get", "events", "-n", "shop", "-o", "jsonpath={.items[*].message}").includes(meant),
+    30_000,
+    "an event on the Service",
+  );
+  const { stdout } = sandbox.mesh("check", "--proxy", "-n", "shop", "--wait", "0", "-o", "json");
+  assert.match(stdout, "mesh-annotations");
+  assert.match(stdout, meant);
+  sandbox.ask("delete", "-n", "shop", "service/strange", "server/unused");
+});
+
 test("between two meshed pods the bridge carries TLS 1.3 and nothing readable; from outside it does not", async () => {
   // Without the node, whose probes are plain by nature.
   const capture = async (namespace: string): Promise<Buffer> => {
