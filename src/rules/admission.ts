@@ -60,6 +60,7 @@ export function reviewObject(object: unknown): Verdict {
 }
 
 interface Metadata {
+  readonly name?: string;
   readonly namespace?: string;
   readonly annotations?: Readonly<Record<string, string>> | null;
 }
@@ -267,8 +268,13 @@ function grpcRoute(spec: GRPCRoute["spec"], found: Findings): void {
   });
 }
 
-function serviceProfile(spec: unknown, found: Findings): void {
+function serviceProfile(spec: unknown, found: Findings, { name = "" }: Metadata): void {
   const { routes = [] } = spec as ServiceProfile["spec"];
+  if (!name.includes("."))
+    found.warnings.push({
+      path: "metadata.name",
+      message: `expected the full name of a service, such as ${name}.NAMESPACE.svc.cluster.local, got ${shown(name)}`,
+    });
   routes.forEach(({ condition }, index) => {
     pathExpressions(condition, `spec.routes[${index}].condition`, found);
   });

@@ -1288,6 +1288,76 @@ export const MISTAKES: readonly Mistake[] = [
   mistake("TrafficSplit", { "spec.backends.1.weight": -1 }, "spec.backends[1].weight", "got -1", false),
 ];
 
+/** What is legal but probably not meant: the object, what is set in it, where and what is warned. */
+export const STRANGE: readonly (readonly [string, Readonly<Record<string, unknown>>, string, string])[] = [
+  [
+    SERVER,
+    { "spec.podSelector": { matchExpressions: [{ key: "a", operator: "In" }] } },
+    "spec.podSelector.matchExpressions[0].values",
+    "expected at least one value for operator In, got none",
+  ],
+  [
+    SERVER,
+    { "spec.podSelector": { matchExpressions: [{ key: "a", operator: "Exists", values: ["b"] }] } },
+    "spec.podSelector.matchExpressions[0].values",
+    "operator Exists takes no values",
+  ],
+  [SERVER, { "spec.prot": 80 }, "spec.prot", "unknown name; did you mean port?"],
+  [SAZ, { "spec.client": {} }, "spec.client", "it authorizes nobody"],
+  [
+    "AuthorizationPolicy that asks for nothing",
+    {},
+    "spec.requiredAuthenticationRefs",
+    "it admits every client",
+  ],
+  [
+    RATE,
+    { "spec.total": undefined, "spec.identity": undefined, "spec.overrides": undefined },
+    "spec",
+    "it limits nothing",
+  ],
+  [RATE, { "spec.overrides.0.clientRefs": [] }, "spec.overrides[0].clientRefs", "it names no client"],
+  [
+    RATE,
+    { "spec.overrides.0.clientRefs": ["a", "a"].map((name) => ({ kind: "ServiceAccount", name })) },
+    "spec.overrides[0].clientRefs[1]",
+    "the same client has another rate",
+  ],
+  [
+    ROUTE,
+    { "spec.parentRefs": [80, 80].map((port) => ({ group: "", kind: "Service", name: "web", port })) },
+    "spec.parentRefs[1]",
+    "it is the same as [0]",
+  ],
+  [
+    ROUTE,
+    { "spec.rules.0.backendRefs.0.port": undefined },
+    "spec.rules[0].backendRefs[0].port",
+    "without a port requests to this Service fail",
+  ],
+  [
+    "Gateway API HTTPRoute with every field",
+    {},
+    "spec.rules[0].filters[6].type",
+    "the mesh has no filter URLRewrite",
+  ],
+  ["GRPCRoute with every field", {}, "spec.rules[0].filters[2].type", "the mesh has no filter RequestMirror"],
+  [
+    GATEWAY,
+    { "spec.rules.0.matches.0.path.type": "Newest" },
+    "spec.rules[0].matches[0].path.type",
+    "the mesh cannot read it and ignores the route",
+  ],
+  [PROFILE, { "spec.routes.1.name": "POST /books" }, "spec.routes[1].name", "routes[0] has the same name"],
+  [PROFILE, { "metadata.name": "books" }, "metadata.name", "expected the full name of a service"],
+  [
+    WORKLOAD,
+    { "spec.workloadIPs": [{ ip: "10.0.0.1" }, { ip: "10.0.0.2" }] },
+    "spec.workloadIPs[1]",
+    "expected addresses of both families",
+  ],
+];
+
 // biome-ignore lint/suspicious/noExplicitAny: objects of any kind, wrong ones too.
 type Json = any;
 
