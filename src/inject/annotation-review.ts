@@ -2,7 +2,7 @@
 // Nothing of the kind is ignored in silence: admission warns of it, `check` lists it, events tell it.
 import { refersTo } from "../crds/index.ts";
 import { KEYS } from "../manifests/names.ts";
-import { trafficSettings } from "../rules/traffic-annotations.ts";
+import { type AnnotationProblem, trafficSettings } from "../rules/traffic-annotations.ts";
 import { isMap, type Problem, shown } from "../schema/index.ts";
 import { nearest } from "../util/nearest.ts";
 import { SETTING_KEYS, settingProblem } from "./annotations.ts";
@@ -136,7 +136,7 @@ function review(
   const tell = (key: string, message: string) =>
     found.push({ path: `${path}[${JSON.stringify(key)}]`, key, message });
   if (place === "service" || place === "parent" || place === "route") {
-    const traffic: { key: string; message: string }[] = [];
+    const traffic: AnnotationProblem[] = [];
     trafficSettings(annotations, place === "route" ? "route" : "parent", traffic);
     for (const { key, message } of traffic) tell(key, message);
   }

@@ -179,10 +179,9 @@ function routeAnnotations(
   if (!annotations || !spec.parentRefs?.some((parent) => isService(parent) || isEgress(parent))) return;
   const traffic: AnnotationProblem[] = [];
   trafficSettings(annotations, "route", traffic);
-  for (const { key, message } of traffic) {
+  for (const { key, message, unreadable } of traffic) {
     // Keys that are not known are another matter: they are warned of (inject/annotation-review.ts).
-    if (message.startsWith("expected"))
-      found.problems.push({ path: `metadata.annotations[${JSON.stringify(key)}]`, message });
+    if (unreadable) found.problems.push({ path: `metadata.annotations[${JSON.stringify(key)}]`, message });
   }
 }
 

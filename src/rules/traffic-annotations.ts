@@ -42,6 +42,8 @@ export interface TrafficSettings {
 export interface AnnotationProblem {
   readonly key: string;
   readonly message: string;
+  /** The key is right and its value is not: a route that says so may not be stored. */
+  readonly unreadable?: true;
 }
 
 export const NO_TIMEOUTS: TimeoutSettings = { request: undefined, response: undefined, idle: undefined };
@@ -153,7 +155,7 @@ class AnnotationReader {
 
   refuse(key: string, expected: string): undefined {
     const got = JSON.stringify((this.#annotations[key] ?? "").slice(0, 100));
-    this.#problems.push({ key, message: `expected ${expected}, got ${got}` });
+    this.#problems.push({ key, message: `expected ${expected}, got ${got}`, unreadable: true });
     return undefined;
   }
 

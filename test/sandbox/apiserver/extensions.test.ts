@@ -122,6 +122,47 @@ test("a custom kind is served at once: defaults, pruning, validation, versions, 
   assert.is(smp.status, 415);
 });
 
+test("a definition whose schema is not structural is refused", async ({ api }) => {
+  const spec = (properties: Json, more: Json = {}) => ({ spec: { type: "object", properties, ...more } });
+  for (const [properties, says] of [
+    [{ spec: {} }, "properties[spec].type: Required value: must not be empty for specified object fields"],
+    [spec({ a: { type: "text" } }), 'properties[spec].properties[a].type: Invalid value: "text"'],
+    [spec({ a: { type: "array" } }), "properties[a].items: Required value: must be specified"],
+    [spec({ a: { type: "integer", "x-kubernetes-int-or-string": true } }), "properties[a].type: Forbidden"],
+    [spec({ a: { type: "integer", default: "one" } }), "properties[a].default: Invalid value"],
+    [spec({ a: { type: "object", properties: {}, default: { b: 1 } } }), "must not have unknown fields: b"],
+    [spec({}, { oneOf: [{ properties: { b: {} } }] }), "oneOf[0].properties[b]: Required value"],
+    [
+      spec({ a: { type: "string" } }, { anyOf: [{ properties: { a: { type: "string" } } }] }),
+      "anyOf[0].properties[a].type: Forbidden",
+    ],
+    [spec({}, { additionalProperties: true }), "additionalProperties: Forbidden"],
+    [
+      spec({
+        a: {
+          type: "array",
+          items: { type: "object", properties: { k: { type: "string" } } },
+          "x-kubernetes-list-type": "map",
+          "x-kubernetes-list-map-keys": ["k"],
+        },
+      }),
+      "properties[k].default: Required value",
+    ],
+  ] as [Json, string][]) {
+    const wrong = structuredClone(crd) as Json;
+    wrong.metadata.name = "wrongs.example.com";
+    wrong.spec.names = { plural: "wrongs", kind: "Wrong" };
+    wrong.spec.versions[0].schema.openAPIV3Schema.properties = properties;
+    const { status, body } = await api.call(
+      "POST",
+      "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+      { body: wrong },
+    );
+    assert.is(status, 422, says);
+    assert.ok(body.message.includes(says), `${says}\n${body.message}`);
+  }
+});
+
 test("a definition takes its objects with it, after their finalizers", async ({ api }) => {
   const { cluster } = api;
   const ref = { group: "example.com", resource: "widgets", namespace: "default", name: "held" };
