@@ -9,6 +9,7 @@ import type {
   GrpcRoute,
   HttpRoute,
   HttpRouteFilter,
+  MeshFilter,
   OpaqueRoute,
   OutboundPolicy,
   ProxyProtocol,
@@ -19,6 +20,7 @@ import { DETECT_TIMEOUT } from "./default-policy.ts";
 import { DECAY_MS, DEFAULT_RTT_MS } from "./endpoint-choice.ts";
 import {
   type BackendRef,
+  type ExtraFilter,
   POLICY_GROUP,
   type RouteKind,
   type RouteRecord,
@@ -87,6 +89,7 @@ interface Share {
   readonly backend: BackendMessage;
   readonly weight: number;
   readonly filters: readonly HttpFilter[];
+  readonly extras: readonly ExtraFilter[];
   readonly problem: string | undefined;
 }
 
@@ -179,14 +182,20 @@ function forwardBackend({ ip, port }: EgressAddress, metadata: MetadataMessage):
 /** Where requests go that no rule sends elsewhere. */
 function defaultShares(facts: OutboundFacts): Share[] {
   const { parent, split } = facts;
-  const plain = (backend: BackendMessage): Share => ({ backend, weight: 1, filters: [], problem: undefined });
+  const plain = (backend: BackendMessage): Share => ({
+    backend,
+    weight: 1,
+    filters: [],
+    extras: [],
+    problem: undefined,
+  });
   if (parent.kind === "EgressNetwork") return [plain(forwardBackend(parent, parentMetadata(parent)))];
   if (split.length === 0) return [plain(serviceBackend(facts, parent))];
   return split.map(({ namespace, name, weight, exists }) => {
     const backend = serviceBackend(facts, { namespace, name, port: parent.port });
     return exists
       ? { ...plain(backend), weight }
-      : { backend: unusable(backend), weight, filters: [], problem: `Service not found ${name}` };
+      : { ...plain(unusable(backend)), weight, problem: `Service not found ${name}` };
   });
 }
 
@@ -195,15 +204,15 @@ const unusable = ({ metadata, queue }: BackendMessage): BackendMessage => ({ met
 
 function shareOf(facts: OutboundFacts, ref: BackendRef): Share {
   const { parent } = facts;
-  const { weight, filters } = ref;
+  const { weight, filters, extras } = ref;
   const problem = facts.backendProblem(ref);
   if (problem !== undefined)
-    return { backend: unusable(namedBackend(facts, ref)), weight, filters: [], problem };
+    return { backend: unusable(namedBackend(facts, ref)), weight, filters: [], extras: [], problem };
   const backend =
     ref.kind === "EgressNetwork" && parent.kind === "EgressNetwork"
       ? forwardBackend(parent, parentMetadata(parent))
       : namedBackend(facts, ref);
-  return { backend, weight, filters, problem };
+  return { backend, weight, filters, extras, problem };
 }
 
 function namedBackend(facts: OutboundFacts, ref: BackendRef): BackendMessage {
@@ -235,14 +244,29 @@ function distribution<B>(
 const givesBackends = (rule: RouteRuleRecord | undefined, facts: OutboundFacts) =>
   (rule?.backends.length ?? 0) > 0 || facts.split.length > 0;
 
+/** Filters that only the mesh's own proxy knows. A mirror that leads nowhere is left out: nobody waits for it. */
+function meshFilters(facts: OutboundFacts, extras: readonly ExtraFilter[]) {
+  const filters = extras.flatMap((extra): Partially<MessageOf<typeof MeshFilter>>[] => {
+    if ("rewrite" in extra) return [{ urlRewrite: extra.rewrite }];
+    const { backend, problem } = shareOf(facts, extra.mirror);
+    return problem === undefined ? [{ requestMirror: { backend, ratio: extra.ratio } }] : [];
+  });
+  return filters.length > 0 ? { meshFilters: { filters } } : {};
+}
+
 // ---- HTTP ----
 
 function httpDistribution(facts: OutboundFacts, rule?: RouteRuleRecord) {
-  return distribution(sharesOf(facts, rule), givesBackends(rule, facts), ({ backend, filters, problem }) => ({
-    backend,
-    filters: problem === undefined ? filters : [{ failureInjector: { status: 500, message: problem } }],
-    ...(rule?.backendTimeout === undefined ? {} : { requestTimeout: durationOf(rule.backendTimeout) }),
-  }));
+  return distribution(
+    sharesOf(facts, rule),
+    givesBackends(rule, facts),
+    ({ backend, filters, extras, problem }) => ({
+      backend,
+      filters: problem === undefined ? filters : [{ failureInjector: { status: 500, message: problem } }],
+      ...meshFilters(facts, extras),
+      ...(rule?.backendTimeout === undefined ? {} : { requestTimeout: durationOf(rule.backendTimeout) }),
+    }),
+  );
 }
 
 function httpRoutes(facts: OutboundFacts): Http[] {
@@ -255,6 +279,7 @@ function httpRoutes(facts: OutboundFacts): Http[] {
       rules: route.rules.map((rule) => ({
         matches: rule.http,
         filters: rule.filters,
+        ...meshFilters(facts, rule.extras),
         backends: httpDistribution(facts, rule),
         ...timeoutsOf(traffic, route.traffic, rule),
         retry: httpRetry(traffic, route.traffic, rule),
@@ -342,15 +367,20 @@ function commonRetry({ limit, timeout }: RetrySettings) {
 // ---- gRPC ----
 
 function grpcDistribution(facts: OutboundFacts, rule?: RouteRuleRecord) {
-  return distribution(sharesOf(facts, rule), givesBackends(rule, facts), ({ backend, filters, problem }) => ({
-    backend,
-    // What the Gateway API says of backends that are not there (GRPCRoute, "backendRefs").
-    filters:
-      problem === undefined
-        ? grpcFilters(filters)
-        : [{ failureInjector: { code: STATUS.UNAVAILABLE, message: problem } }],
-    ...(rule?.backendTimeout === undefined ? {} : { requestTimeout: durationOf(rule.backendTimeout) }),
-  }));
+  return distribution(
+    sharesOf(facts, rule),
+    givesBackends(rule, facts),
+    ({ backend, filters, extras, problem }) => ({
+      backend,
+      ...meshFilters(facts, extras),
+      // What the Gateway API says of backends that are not there (GRPCRoute, "backendRefs").
+      filters:
+        problem === undefined
+          ? grpcFilters(filters)
+          : [{ failureInjector: { code: STATUS.UNAVAILABLE, message: problem } }],
+      ...(rule?.backendTimeout === undefined ? {} : { requestTimeout: durationOf(rule.backendTimeout) }),
+    }),
+  );
 }
 
 const grpcFilters = (filters: readonly HttpFilter[]) =>
@@ -364,6 +394,7 @@ function grpcRoutes(facts: OutboundFacts): Grpc[] {
     rules: route.rules.map((rule) => ({
       matches: rule.grpc,
       filters: grpcFilters(rule.filters),
+      ...meshFilters(facts, rule.extras),
       backends: grpcDistribution(facts, rule),
       ...timeoutsOf(traffic, route.traffic, rule),
       retry: grpcRetry(traffic, route.traffic),

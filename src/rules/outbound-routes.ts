@@ -44,7 +44,9 @@ export type Target =
       readonly mirror?: true | undefined;
     }
   /** To the original address, as if there were no mesh. */
-  | { readonly kind: "original" };
+  | { readonly kind: "original" }
+  /** Nowhere: the policy forbids it, or names what does not exist. */
+  | { readonly kind: "nowhere"; readonly refusal: "unauthorized" | "no-route"; readonly why: string };
 
 export interface RouteBackend extends Weighted {
   readonly ref: RouteRef;
@@ -221,9 +223,9 @@ type BackendMessage = NonNullable<
 >;
 
 function backendOf(message: BackendMessage, weight: number, prefixed: boolean): RouteBackend[] {
-  const target = targetOf(message.backend);
-  if (!target) return [];
   const ref = refOf(message.backend?.metadata);
+  // Its share is not the others': what is drawn for it fails, by its filters or because it leads nowhere.
+  const target = targetOf(message.backend) ?? nowhere(ref);
   return [
     {
       ref,
@@ -240,6 +242,12 @@ function backendOf(message: BackendMessage, weight: number, prefixed: boolean): 
     },
   ];
 }
+
+const nowhere = (ref: RouteRef): Target => ({
+  kind: "nowhere",
+  refusal: "no-route",
+  why: `there is no way to ${refText(ref)}`,
+});
 
 /** Where a backend of the API leads; undefined: nowhere that is known here. */
 export function targetOf(backend: MessageOf<typeof Backend> | undefined): Target | undefined {
@@ -264,7 +272,7 @@ function plainBackend(rule: RouteRule): RouteBackend | undefined {
     timeouts.request === undefined &&
     timeouts.response === undefined &&
     timeouts.idle === undefined;
-  return plain && backend!.weight > 0 ? backend : undefined;
+  return plain && backend!.weight > 0 && backend!.target.kind !== "nowhere" ? backend : undefined;
 }
 
 /** A backend that asks for nothing. */

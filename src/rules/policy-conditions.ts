@@ -10,7 +10,7 @@ import {
   type RouteRecord,
   type ServerRecord,
 } from "./policy-records.ts";
-import { conflictingRoute, parentKind } from "./route-parents.ts";
+import { conflictingRoute, parentKind, problemOn } from "./route-parents.ts";
 
 export const CONTROLLER_NAME = "linkerd.io/policy-controller";
 
@@ -97,7 +97,8 @@ function acceptanceOf({ route, ref, parent, others, clusterNetworks }: RouteFact
       break;
     }
   }
-  if (route.problem !== undefined) return accepted("UnsupportedValue", route.problem);
+  const problem = problemOn(route, parentKind(ref)!);
+  if (problem !== undefined) return accepted("UnsupportedValue", problem);
   const winner = conflictingRoute(route, ref, others);
   if (winner)
     return accepted(

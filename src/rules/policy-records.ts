@@ -2,8 +2,8 @@
 // requests go. They are made from the objects by controller/policy/records.ts.
 import type { MessageOf } from "../api/codec.ts";
 import type { GrpcRouteMatch } from "../api/grpc-route.ts";
-import type { HostMatch, HttpRouteMatch } from "../api/http-route.ts";
-import type { HttpRouteFilter } from "../api/outbound.ts";
+import type { HostMatch, HttpRouteMatch, Ratio } from "../api/http-route.ts";
+import type { HttpRouteFilter, UrlRewrite } from "../api/outbound.ts";
 import type { ProxyProtocol } from "../crds/index.ts";
 import type { LabelSelector } from "./label-selector.ts";
 import type { TrafficSettings } from "./traffic-annotations.ts";
@@ -126,15 +126,28 @@ export interface BackendRef {
   readonly port: number | undefined;
   readonly weight: number;
   readonly filters: readonly RouteFilter[];
+  readonly extras: readonly ExtraFilter[];
 }
 
 /** A filter as the proxy API has it; kinds of routes and sides take some of them each. */
 export type RouteFilter = MessageOf<typeof HttpRouteFilter>;
 
+/** What the mesh's own filters do beyond the proxy API's. */
+export interface RewriteFilter {
+  readonly rewrite: MessageOf<typeof UrlRewrite>;
+}
+export interface MirrorFilter {
+  readonly mirror: BackendRef;
+  /** Of the requests; undefined: all. */
+  readonly ratio: MessageOf<typeof Ratio> | undefined;
+}
+export type ExtraFilter = RewriteFilter | MirrorFilter;
+
 export interface RouteRuleRecord {
   readonly http: readonly MessageOf<typeof HttpRouteMatch>[];
   readonly grpc: readonly MessageOf<typeof GrpcRouteMatch>[];
   readonly filters: readonly RouteFilter[];
+  readonly extras: readonly ExtraFilter[];
   readonly backends: readonly BackendRef[];
   /** Of a whole request, ms. */
   readonly requestTimeout: number | undefined;
@@ -160,6 +173,8 @@ export interface RouteRecord extends PolicyObject {
   readonly traffic: TrafficSettings;
   /** Why it cannot be applied, for its author; then it is applied nowhere. */
   readonly problem: string | undefined;
+  /** Why it cannot be applied to Servers. */
+  readonly serverProblem: string | undefined;
 }
 
 /** Names one object of the routes' kinds, of which two groups share names. */

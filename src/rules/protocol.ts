@@ -4,7 +4,14 @@
 import type { MessageOf } from "../api/codec.ts";
 import type { DestinationProfile } from "../api/destination.ts";
 import type { Server } from "../api/inbound.ts";
-import type { GrpcRoute, HttpRoute, OpaqueRoute, OutboundPolicy, TlsRoute } from "../api/outbound.ts";
+import type {
+  GrpcRoute,
+  HttpRoute,
+  OpaqueRoute,
+  OpaqueRouteFilter,
+  OutboundPolicy,
+  TlsRoute,
+} from "../api/outbound.ts";
 import { durationMs } from "../api/time.ts";
 import type { SniMatch } from "../api/tls-route.ts";
 import {
@@ -163,16 +170,26 @@ function compileRoutes(
   }
 }
 
-/** The backend of the first rule that has one: a Service's default route has exactly one. */
+/** The backend of the first rule: a Service's default route has exactly one. */
 function opaqueTarget(
   routes: readonly Pick<MessageOf<typeof OpaqueRoute>, "rules">[] | undefined,
 ): Target | undefined {
   for (const route of routes ?? []) {
-    for (const { backends } of route.rules) {
+    for (const { backends, filters } of route.rules) {
       const first = backends?.firstAvailable?.backends[0] ?? backends?.randomAvailable?.backends[0]?.backend;
-      const target = targetOf(first?.backend);
+      const refused = refusalOf(filters) ?? refusalOf(first?.filters);
+      const target = refused ?? targetOf(first?.backend);
       if (target) return target;
     }
+  }
+  return undefined;
+}
+
+/** What filters of bytes say: nothing of them goes on. */
+function refusalOf(filters: readonly MessageOf<typeof OpaqueRouteFilter>[] | undefined): Target | undefined {
+  for (const { forbidden, invalid } of filters ?? []) {
+    if (forbidden) return { kind: "nowhere", refusal: "unauthorized", why: "the policy forbids it" };
+    if (invalid) return { kind: "nowhere", refusal: "no-route", why: invalid.message };
   }
   return undefined;
 }

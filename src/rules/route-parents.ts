@@ -44,6 +44,10 @@ export function parentKind({
 export const refersTo = (ref: ParentRef, { kind, namespace, name }: Parent): boolean =>
   parentKind(ref) === kind && ref.namespace === namespace && ref.name === name;
 
+/** Why a route cannot be applied to a kind of parent; undefined: it can. */
+export const problemOn = ({ problem, serverProblem }: RouteRecord, kind: ParentKind): string | undefined =>
+  problem ?? (kind === "Server" ? serverProblem : undefined);
+
 /** Whether a reference to its parent takes in the port. */
 function covers(ref: ParentRef, { kind, port, portName }: ParentPort): boolean {
   // A Server is one port, whatever its number.
@@ -70,7 +74,8 @@ export function attachedRoutes(
     const refs = route.parents.filter((ref) => refersTo(ref, parent));
     if (refs.length === 0) continue;
     const text = `${route.kind} ${route.namespace}/${route.name}`;
-    if (route.problem !== undefined) trace?.add(text, false, `it cannot be applied: ${route.problem}`);
+    const problem = problemOn(route, parent.kind);
+    if (problem !== undefined) trace?.add(text, false, `it cannot be applied: ${problem}`);
     else if (!refs.some((ref) => covers(ref, parent)))
       trace?.add(text, false, `it is attached to another port than ${parent.port}`);
     else if (route.namespace === parent.namespace) producers.push(route);
@@ -108,15 +113,17 @@ export function conflictingRoute(
   ref: ParentRef,
   others: readonly RouteRecord[],
 ): RouteRecord | undefined {
+  const kind = parentKind(ref);
+  if (!kind) return undefined;
   return others
     .filter(
       (other) =>
         other.namespace === route.namespace &&
-        other.problem === undefined &&
+        problemOn(other, kind) === undefined &&
         rankOf(other.kind) < rankOf(route.kind) &&
         other.parents.some(
           (theirs) =>
-            parentKind(theirs) === parentKind(ref) &&
+            parentKind(theirs) === kind &&
             theirs.namespace === ref.namespace &&
             theirs.name === ref.name &&
             includes(theirs, ref),

@@ -7,6 +7,7 @@ import type { RouteStatus } from "../../crds/index.ts";
 import type { KubeObject } from "../../kube/types.ts";
 import {
   type BackendRef,
+  type ExtraFilter,
   GATEWAY_GROUP,
   type ParentRef,
   POLICY_GROUP,
@@ -52,6 +53,12 @@ interface FilterSpec {
     readonly port?: number;
     readonly statusCode?: number;
     readonly path?: PathModifierSpec;
+  };
+  readonly urlRewrite?: { readonly hostname?: string; readonly path?: PathModifierSpec };
+  readonly requestMirror?: {
+    readonly backendRef?: RefSpec;
+    readonly percent?: number;
+    readonly fraction?: { readonly numerator?: number; readonly denominator?: number };
   };
 }
 
@@ -123,17 +130,26 @@ export function routeRecord(group: string, kind: RouteKind, object: RouteObject)
     traffic: trafficSettings(metadata.annotations, "route"),
   };
   try {
+    const rules = (spec?.rules ?? [{}]).map((rule, index) =>
+      within(`rules[${index}]`, () => ruleOf(kind, rule, namespace)),
+    );
     return {
       ...base,
       hosts: (spec?.hostnames ?? []).map(hostOf),
-      rules: (spec?.rules ?? [{}]).map((rule, index) =>
-        within(`rules[${index}]`, () => ruleOf(kind, rule, namespace)),
-      ),
+      rules,
       problem: undefined,
+      serverProblem: serverProblemOf(rules),
     };
   } catch (error) {
-    return { ...base, hosts: [], rules: [], problem: errorMessage(error) };
+    return { ...base, hosts: [], rules: [], problem: errorMessage(error), serverProblem: undefined };
   }
+}
+
+function serverProblemOf(rules: readonly RouteRuleRecord[]): string | undefined {
+  const index = rules.findIndex(({ extras }) => extras.length > 0);
+  return index < 0
+    ? undefined
+    : `rules[${index}].filters: URLRewrite and RequestMirror are for routes of Services and EgressNetworks`;
 }
 
 function parentOf(ref: RefSpec, namespace: string): ParentRef {
@@ -185,9 +201,9 @@ function ruleOf(kind: RouteKind, rule: RuleSpec, namespace: string): RouteRuleRe
             within(`matches[${index}]`, () => grpcMatchOf(match)),
           )
         : [],
-    filters: filtersOf(raw ? [] : rule.filters),
+    ...filtersOf(kind, raw ? [] : rule.filters, namespace),
     backends: (rule.backendRefs ?? []).map((backend, index) =>
-      within(`backendRefs[${index}]`, () => backendOf(backend, namespace)),
+      within(`backendRefs[${index}]`, () => backendOf(kind, backend, namespace)),
     ),
     requestTimeout: timeoutOf("timeouts.request", rule.timeouts?.request),
     backendTimeout: timeoutOf("timeouts.backendRequest", rule.timeouts?.backendRequest),
@@ -262,8 +278,39 @@ function grpcMatchOf({ method, headers }: MatchSpec): Grpc {
   };
 }
 
-function filtersOf(filters: readonly FilterSpec[] | undefined): RouteFilter[] {
-  return (filters ?? []).map((filter, index) => within(`filters[${index}]`, () => filterOf(filter)));
+function filtersOf(
+  kind: RouteKind,
+  specs: readonly FilterSpec[] | undefined,
+  namespace: string,
+): { filters: RouteFilter[]; extras: ExtraFilter[] } {
+  const filters: RouteFilter[] = [];
+  const extras: ExtraFilter[] = [];
+  (specs ?? []).forEach((spec, index) => {
+    within(`filters[${index}]`, () => {
+      const extra = extraOf(kind, spec, namespace);
+      if (extra) extras.push(extra);
+      else filters.push(filterOf(spec));
+    });
+  });
+  return { filters, extras };
+}
+
+/** A filter that the proxy API has no message for; undefined: it is another one. */
+function extraOf(kind: RouteKind, filter: FilterSpec, namespace: string): ExtraFilter | undefined {
+  if (filter.type === "URLRewrite" && kind === "HTTPRoute") {
+    const { hostname = "", path } = filter.urlRewrite ?? {};
+    return { rewrite: { hostname, path: path && within("urlRewrite", () => modifiedPath(path)) } };
+  }
+  if (filter.type !== "RequestMirror") return undefined;
+  const { backendRef = {}, percent, fraction } = filter.requestMirror ?? {};
+  return {
+    mirror: { ...referenceOf(backendRef, namespace), weight: 1, filters: [], extras: [] },
+    ratio: fraction
+      ? { numerator: fraction.numerator ?? 0, denominator: fraction.denominator ?? 100 }
+      : percent === undefined
+        ? undefined
+        : { numerator: percent, denominator: 100 },
+  };
 }
 
 function filterOf(filter: FilterSpec): RouteFilter {
@@ -307,17 +354,14 @@ function modifiedPath({ type, replaceFullPath, replacePrefixMatch }: PathModifie
   return unsupported("path.type", expected(type, ["ReplaceFullPath", "ReplacePrefixMatch"]));
 }
 
-function backendOf(backend: BackendSpec, namespace: string): BackendRef {
-  const { group = "", kind = "Service", name = "", port, weight = 1 } = backend;
-  return {
-    group: group === "core" ? "" : group,
-    kind,
-    namespace: backend.namespace ?? namespace,
-    name,
-    port,
-    weight,
-    filters: filtersOf(backend.filters),
-  };
+function backendOf(kind: RouteKind, backend: BackendSpec, namespace: string): BackendRef {
+  const { weight = 1, filters } = backend;
+  return { ...referenceOf(backend, namespace), weight, ...filtersOf(kind, filters, namespace) };
+}
+
+function referenceOf(ref: RefSpec, namespace: string) {
+  const { group = "", kind = "Service", name = "", port } = ref;
+  return { group: group === "core" ? "" : group, kind, namespace: ref.namespace ?? namespace, name, port };
 }
 
 /** Gateway API durations (GEP-2257): `1h30m`, `10s`, `500ms`; nothing and zero mean none. ms */

@@ -10,9 +10,11 @@ import {
   routeConditions,
 } from "../../rules/policy-conditions.ts";
 import {
+  type BackendRef,
   byAge,
   type ParentRef,
   type RouteRecord,
+  type RouteRuleRecord,
   type ServerRecord,
   type Workload,
 } from "../../rules/policy-records.ts";
@@ -169,8 +171,8 @@ function conditionsOn(
   const backendProblems =
     kind === "Server"
       ? []
-      : route.rules.flatMap(({ backends }) =>
-          backends.flatMap((backend) => problemOf(store, backend, parent, reading) ?? []),
+      : route.rules.flatMap((rule) =>
+          referencesOf(rule).flatMap((backend) => problemOf(store, backend, parent, reading) ?? []),
         );
   return routeConditions({
     route,
@@ -180,6 +182,12 @@ function conditionsOn(
     clusterNetworks,
     backendProblems,
   });
+}
+
+/** Everything that a rule sends requests to, copies of them too. */
+function referencesOf({ backends, extras }: RouteRuleRecord): BackendRef[] {
+  const filters = [...extras, ...backends.flatMap((backend) => backend.extras)];
+  return [...backends, ...filters.flatMap((filter) => ("mirror" in filter ? [filter.mirror] : []))];
 }
 
 function parentFacts(

@@ -149,6 +149,11 @@ export class Destination {
     this.#budget = new RetryBudget(options);
   }
 
+  /** Whether what is sent to a target may be answered now; what leads nowhere is answered at once. */
+  available(target: Target): boolean {
+    return target.kind === "nowhere" || this.balancer(target).available;
+  }
+
   #create(target: Target): Balancer {
     const { discovery, balancers } = this.#options;
     const { authority } = this.protocol!;
@@ -177,7 +182,7 @@ export class Destination {
 
   /** Tells two targets apart that need balancers of their own. */
   #targetKey(target: Target): string {
-    if (target.kind === "original") return "original";
+    if (target.kind === "original" || target.kind === "nowhere") return target.kind;
     const mirror = target.mirror ? "mirror " : "";
     if (target.kind === "balance") {
       const { queue, balancer } = target.backend ?? {};

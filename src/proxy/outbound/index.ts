@@ -197,7 +197,9 @@ class Outbound implements OutboundPath {
     }
     let reading: Reading | undefined;
     const hedge =
-      mode === "detect" ? this.#hedge(socket, destination, () => reading?.stop() ?? NOTHING) : undefined;
+      mode === "detect" && destination.protocol!.opaque.kind !== "nowhere"
+        ? this.#hedge(socket, destination, () => reading?.stop() ?? NOTHING)
+        : undefined;
     reading = readFirstBytes<Detected>(
       socket,
       {
@@ -306,6 +308,10 @@ class Outbound implements OutboundPath {
     hedge?: Hedge<Endpoint>,
     target: Target = destination.protocol!.opaque,
   ): void {
+    if (target.kind === "nowhere") {
+      this.#refuse(socket, target.refusal, target.why);
+      return;
+    }
     const balancer = () => destination.balancer(target);
     const attempt = new OpaqueAttempt(this.#shared, destination, balancer, (key, detail) =>
       this.#refuse(socket, key, detail),

@@ -313,7 +313,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     const { match, destination, clock } = this.#options;
     const backend = chooseBackend(
       match.rule.backends,
-      ({ target }) => destination.balancer(target).available,
+      ({ target }) => destination.available(target),
       clock.random,
     );
     if (!backend) {
@@ -331,6 +331,10 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     const verdict = applyFilters(backend.filters, exchange.request, match.prefix, clock.random);
     if (verdict.kind !== "go") {
       this.#answerLocally(localResponse(verdict, true));
+      return;
+    }
+    if (backend.target.kind === "nowhere") {
+      this.#fail(backend.target.refusal, backend.target.why);
       return;
     }
     const edits = mergeEdits(this.#edits, this.#editsOf(backend.filters));

@@ -195,6 +195,7 @@ test("without routes probes are let through; with routes only what they say", ()
     httpRoute(GATEWAY, "broken", {
       rules: [{ matches: [{ path: { type: "RegularExpression", value: "(" } }] }],
     }),
+    httpRoute(GATEWAY, "rewrites", { rules: [{ filters: [{ type: "URLRewrite", urlRewrite: {} }] }] }),
     httpRoute(GATEWAY, "elsewhere", {}, { namespace: "voting" }),
     httpRoute(GATEWAY, "of-another", { parentRefs: [{ group: POLICY, kind: "Server", name: "api" }] }),
     httpRoute(GATEWAY, "of-a-gateway", { parentRefs: [{ name: "web" }] }),

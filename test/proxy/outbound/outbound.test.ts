@@ -2,6 +2,7 @@
 import * as tls from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { addressOf } from "../../../src/api/address.ts";
 import { createAuthority, endpointSet, startInbound, startOutbound } from "../../support/proxy-fakes.ts";
 import { until } from "../../support/until.ts";
 import { RawClient, type RawPeer, RawServer } from "../../support/wire.ts";
@@ -251,6 +252,53 @@ test_("an opaque service is carried under a transport header, server speaking fi
   await app.connections[0]!.sees("data");
   assert.match(peer.registry.expose(), /inbound_tcp_authz_allow_total\{[^}]*client_id="client.test"/);
 });
+
+test_(
+  "bytes that the policy forbids go nowhere, detected or declared; nothing is dialled for them",
+  async (keep) => {
+    const app = keep(await RawServer.start((p) => p.send("hello")));
+    const forbidden = {
+      routes: [
+        {
+          metadata: { default: "tcp-egress-deny" },
+          rules: [
+            {
+              backends: {
+                firstAvailable: {
+                  backends: [
+                    {
+                      backend: {
+                        forward: { addr: addressOf("127.0.0.1", app.port), weight: 1, metricLabels: {} },
+                      },
+                      filters: [],
+                    },
+                  ],
+                },
+              },
+              filters: [{ forbidden: {} }],
+            },
+          ],
+        },
+      ],
+    };
+    const http = { routes: [] };
+    for (const protocol of [
+      { opaque: forbidden },
+      { detect: { opaque: forbidden, http1: http, http2: http } },
+    ]) {
+      const proxy = await startOutbound(SERVICE);
+      keep(proxy.path);
+      proxy.discovery.service("127.0.0.1:80", "db", [{ port: app.port }]);
+      proxy.discovery.outboundPolicy("127.0.0.1", 80);
+      proxy.discovery.policies.get("127.0.0.1:80")!.set({ protocol } as never);
+      const client = keep(new RawClient(proxy.port));
+      client.send("\x16\x03\x01 no HTTP at all \r\n\r\n");
+      await until(() => client.ended || client.closed, 5_000, "the refusal");
+      assert.is(app.connections.length, 0);
+      assert.match(proxy.registry.expose(), /outbound_tcp_errors_total\{[^}]*error="unauthorized"[^}]*\} 1/);
+    }
+  },
+);
 
 test_("renewed credentials serve new connections, and old ones live on", async (keep) => {
   const app = keep(await RawServer.start(answering));

@@ -21,6 +21,8 @@ import { until } from "../../support/until.ts";
 const test = suite("outbound routes");
 const scenario = scenarios(test);
 
+const NOWHERE = { group: "core", kind: "Service", name: "gone", namespace: "ns", section: "", port: 80 };
+
 const retry = (parts: object = {}) => ({
   maxRetries: 2,
   maxRequestBytes: 0,
@@ -61,6 +63,36 @@ scenario("a split shares requests by weight", async (keep) => {
   for (let i = 0; i < 200; i += 1) await ask(proxy.port, "/");
   assert.ok(a.bodies.length > 110 && a.bodies.length < 185, `${a.bodies.length} of 200 went to a`);
   assert.is(a.bodies.length + b.bodies.length, 200);
+});
+
+scenario("a backend that does not exist fails for its share, by its filter or without one", async (keep) => {
+  const a = await app(keep, ok("a"));
+  const gone = (filters: object[]) => ({
+    backend: { metadata: { resource: { ...NOWHERE } }, backend: undefined },
+    filters,
+  });
+  const failing = [{ failureInjector: { status: 500, message: "Service not found gone", ratio: undefined } }];
+  const split = (filters: object[]) => ({
+    randomAvailable: {
+      backends: [
+        { backend: backend("a.ns:80"), weight: 1 },
+        { backend: gone(filters), weight: 1 },
+      ],
+    },
+  });
+  const proxy = await world(keep, { "a.ns": a }, [
+    { matches: [prefix("/filter")], backends: split(failing) as never },
+    { matches: [prefix("/bare")], backends: split([]) as never },
+    { matches: [prefix("/only")], backends: { firstAvailable: { backends: [gone([])] } } as never },
+  ]);
+  const statuses = async (path: string) => {
+    const seen = new Set<number>();
+    for (let i = 0; i < 60; i += 1) seen.add((await ask(proxy.port, path)).status);
+    return [...seen].sort();
+  };
+  assert.equal(await statuses("/filter"), [200, 500]);
+  assert.equal(await statuses("/bare"), [200, 404]);
+  assert.is((await ask(proxy.port, "/only")).status, 404);
 });
 
 scenario(
