@@ -8,8 +8,8 @@ import { runController } from "../process.ts";
 import { DestinationIndex } from "./index.ts";
 import { serveDestination } from "./service.ts";
 
-export function main(): Promise<void> {
-  return runController("destination", { port: 8086, adminPort: 9996 }, async (process) => {
+export function main(run: typeof runController = runController): Promise<void> {
+  return run("destination", { port: 8086, adminPort: 9996 }, async (process) => {
     const { env, log, registry, namespace } = process;
     const clusterDomain = env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local";
     const index = new DestinationIndex({

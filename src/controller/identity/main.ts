@@ -19,8 +19,8 @@ const FILES: Readonly<Record<string, readonly [string, string]>> = {
   "kubernetes.io/tls": ["tls.crt", "tls.key"],
 };
 
-export function main(): Promise<void> {
-  return runController("identity", { port: 8080, adminPort: 9990 }, async (process) => {
+export function main(run: typeof runController = runController): Promise<void> {
+  return run("identity", { port: 8080, adminPort: 9990 }, async (process) => {
     const { env, log, client, registry, namespace } = process;
     const policy: CertifyPolicy = {
       trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local",
@@ -28,7 +28,7 @@ export function main(): Promise<void> {
       lifetimeMs: parseDuration(env["MESH_ISSUANCE_LIFETIME"] ?? "24h"),
       skewMs: parseDuration(env["MESH_CLOCK_SKEW_ALLOWANCE"] ?? "20s"),
     };
-    const events = new EventRecorder(client, "linkerd-identity", log);
+    const events = new EventRecorder(client, "linkerd-identity", log, { findUid: true });
     const deployment = { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-identity", namespace };
     const ttl = registry
       .gauge("issuer_cert_ttl_seconds", "How long the issuer certificate is still valid.")

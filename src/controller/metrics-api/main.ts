@@ -13,8 +13,8 @@ import { Scraper } from "./scraper.ts";
 import { createMetricsServer } from "./server.ts";
 import { TrafficStore } from "./store.ts";
 
-export function main(): Promise<void> {
-  return runController("metrics-api", { port: 8085, adminPort: 9992 }, async (controller) => {
+export function main(run: typeof runController = runController): Promise<void> {
+  return run("metrics-api", { port: 8085, adminPort: 9992 }, async (controller) => {
     const { env, log, registry } = controller;
     const interval = parseDuration(env["MESH_METRICS_INTERVAL"] ?? "3s");
     const store = new TrafficStore<PodRecord>({

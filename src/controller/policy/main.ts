@@ -24,8 +24,8 @@ import { keyOf } from "./store.ts";
 
 const FIELD_MANAGER = "mesh-policy-controller";
 
-export function main(): Promise<void> {
-  return runController("policy", { port: 8090, adminPort: 9991 }, async (process) => {
+export function main(run: typeof runController = runController): Promise<void> {
+  return run("policy", { port: 8090, adminPort: 9991 }, async (process) => {
     const { log, registry } = process;
     const facts = factsOf(process);
     const index = new PolicyIndex(facts);

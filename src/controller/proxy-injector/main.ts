@@ -18,8 +18,8 @@ import { createReview } from "./review.ts";
 /** Well below the webhook's own time limit, ms. */
 const NAMESPACE_TIMEOUT = 3_000;
 
-export function main(): Promise<void> {
-  return runController("proxy-injector", { port: 8443, adminPort: 9995 }, async (process) => {
+export function main(run: typeof runController = runController): Promise<void> {
+  return run("proxy-injector", { port: 8443, adminPort: 9995 }, async (process) => {
     const { env, log, client, registry } = process;
     const complain = (what: string) => (error: unknown) => log.error(what, { error: errorMessage(error) });
     let values: Values | undefined;
