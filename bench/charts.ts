@@ -16,6 +16,14 @@ const COSTS: readonly { section: string; caption?: string; name: string }[] = [
   { section: "grpc", caption: "unary, one proxy", name: "gRPC unary, one proxy" },
   { section: "grpc", caption: "unary, a pair", name: "gRPC unary, a pair with mTLS" },
   { section: "grpc", caption: "streaming, one proxy", name: "gRPC streaming, one proxy" },
+  { section: "grpc", caption: "streaming, a pair", name: "gRPC streaming, a pair with mTLS" },
+  { section: "tcp", caption: "One proxy, to", name: "TCP to the server, one proxy, a MB" },
+  { section: "tcp", caption: "A pair with mTLS, to", name: "TCP to the server, a pair with mTLS, a MB" },
+  { section: "tcp", caption: "One proxy, from", name: "TCP from the server, one proxy, a MB" },
+  { section: "tcp", caption: "A pair with mTLS, from", name: "TCP from the server, a pair with mTLS, a MB" },
+  { section: "handshakes", caption: "Accepted in full", name: "New mTLS connection, accepted in full" },
+  { section: "handshakes", caption: "Accepted resumed", name: "New mTLS connection, accepted resumed" },
+  { section: "handshakes", caption: "Between a pair", name: "New mTLS connection, a pair" },
 ];
 
 /** The pictures that the results suffice for, by file name. */
@@ -27,12 +35,21 @@ export function drawCharts({ sections }: Results): Record<string, Picture> {
     return bars.length > 0 ? [{ name, bars }] : [];
   });
   if (groups.length > 0) {
-    const title = "CPU µs per request and proxy: less is better";
+    const title = "CPU µs per request, message, MB or connection, and proxy: less is better";
     pictures["benchmarks.svg"] = { title, svg: drawBars({ title, groups, digits: 1 }) };
+  }
+  const memory = tableOf(sections["memory"]);
+  if (memory) {
+    const title = "Anonymous memory of a proxy, MB: less is better";
+    // CPU and RSS stand in the same table.
+    const heads = memory.columns.map(({ head }) => head).filter((head) => !/CPU|RSS/.test(head));
+    const held = heads.map((head) => ({ name: head.replace(/ MB$/, ""), bars: column(memory, head) }));
+    if (held.every(({ bars }) => bars.length > 0))
+      pictures["benchmarks-memory.svg"] = { title, svg: drawBars({ title, groups: held, digits: 1 }) };
   }
   const latency = tableOf(sections["latency"], "1000 requests/s");
   if (latency) {
-    const title = "Latency at 1,000 requests/s, ms";
+    const title = "Latency at 1,000 requests/s through a pair with mTLS, ms";
     const heads = ["p50", "p90", "p99", "p99.9"];
     const lines = linesOf(latency, heads);
     if (lines.length > 0)

@@ -1,6 +1,6 @@
 // `npm run bench`: the proxy's whole table in one run, side by side with HAProxy and nginx.
 //
-//   npm run bench -- [--only ROW,…] [--seconds 4] [--rounds 3] [--quick] [--write] [--profile DIR] [--list]
+//   npm run bench -- [--only ROW,…] [--seconds 3] [--rounds 3] [--quick] [--write] [--profile DIR] [--list]
 //
 // A whole run writes bench/results/latest.json, the tables of docs/benchmarks.md and its charts; a part only prints,
 // unless --write is given: then it replaces its rows and leaves the others.
@@ -100,7 +100,7 @@ function possibleRows(rows: readonly Row[], { tools }: Machine): Row[] {
 
 async function measure(rows: readonly Row[], progress: Progress): Promise<Record<string, Section>> {
   const options = {
-    seconds: count("seconds", flags.quick ? 1 : 4),
+    seconds: count("seconds", flags.quick ? 1 : 3),
     rounds: count("rounds", flags.quick ? 1 : 3),
     quick: flags.quick,
     profile: flags.profile,

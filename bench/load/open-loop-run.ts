@@ -13,15 +13,16 @@ export interface OpenLoop {
 }
 
 export interface OpenLoopRun extends Omit<OpenLoopSettings, "warmUp"> {
+  /** Before counting begins, s; long enough for the generator's own compiler to see the work by default. */
+  readonly warmUp?: number;
   readonly processes: readonly Child[];
 }
 
-/** Long enough for a just-in-time compiler to see the work, s. */
 const WARM_UP = 2;
 
 /** @throws Error when a request failed */
 export async function openLoop(bench: Bench, { processes, ...run }: OpenLoopRun): Promise<OpenLoop> {
-  const settings: OpenLoopSettings = { ...run, warmUp: WARM_UP };
+  const settings: OpenLoopSettings = { warmUp: WARM_UP, ...run };
   const before = processes.map((child) => child.cpu());
   const output = await bench.run(
     "open-loop load",
@@ -33,6 +34,6 @@ export async function openLoop(bench: Bench, { processes, ...run }: OpenLoopRun)
   const { user, system } = cpuSince(processes, before);
   const { due, failed, latency } = JSON.parse(output) as OpenLoopResult;
   if (failed > 0) throw new Error(`${failed} of ${due} requests failed at ${run.rate}/s`);
-  const carried = run.rate * (run.seconds + WARM_UP) * (processes.length || 1);
+  const carried = run.rate * (run.seconds + settings.warmUp) * (processes.length || 1);
   return { latency: Histogram.of(latency), cpu: (user + system) / carried };
 }

@@ -76,9 +76,29 @@ test("results are drawn as far as they go", () => {
           },
         ],
       },
+      memory: {
+        title: "Memory",
+        measuredAt: "2026-11-20T10:00:00.000Z",
+        ...{ seconds: 4, rounds: 3, quick: false, verdicts: [], failures: [] },
+        tables: [
+          {
+            columns: [
+              { head: "idle MB" },
+              { head: "60 s after" },
+              { head: "most RSS" },
+              { head: "idle CPU" },
+            ],
+            rows: [{ name: "kubectl-mesh pair", cells: [17.2, 18.1, 64, 0.1] }],
+          },
+        ],
+      },
     },
   });
-  assert.equal(Object.keys(charts), ["benchmarks.svg"]);
+  assert.equal(Object.keys(charts), ["benchmarks.svg", "benchmarks-memory.svg"]);
+  assert.equal(charts["benchmarks-memory.svg"]!.svg.match(/class="group">[^<]*/g), [
+    'class="group">idle',
+    'class="group">60 s after',
+  ]);
   assert.match(charts["benchmarks.svg"]!.svg, /class="ours"[^>]*\/>\n<text[^>]*>12\.4/);
   assert.not.match(charts["benchmarks.svg"]!.svg, /no proxy/);
 });
