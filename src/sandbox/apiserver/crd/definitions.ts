@@ -3,7 +3,7 @@
 import type { Json, KubeObject } from "../../cluster.ts";
 import type { AdmissionStage } from "../admission/admission.ts";
 import type { Registry } from "../registry.ts";
-import { type ResourceDef, timestamp } from "../resource.ts";
+import { deepEqual, type ResourceDef, timestamp } from "../resource.ts";
 import { type FieldError, invalid, invalidValue, notSupported, required } from "../status.ts";
 import { customKinds } from "./kinds.ts";
 import { structuralErrors } from "./structural.ts";
@@ -28,14 +28,15 @@ export function customResources(registry: Registry): AdmissionStage {
     registry.replace(group, names.plural, type === "DELETED" ? [] : established(object));
   });
   return {
-    mutate({ operation, def, object, subresource }) {
+    mutate({ operation, def, object, old, subresource }) {
       if (def.collection !== CRDS || !object || subresource) return;
       if (operation === "CREATE") {
         const finalizers = object.metadata.finalizers ?? [];
         if (!finalizers.includes(CLEANUP_FINALIZER))
           object.metadata.finalizers = [...finalizers, CLEANUP_FINALIZER];
       }
-      const errors = definitionErrors(object);
+      // One that was stored before a rule was made must remain deletable.
+      const errors = old && deepEqual(old.spec, object.spec) ? [] : definitionErrors(object);
       if (errors.length > 0) throw invalid(def.group, def.kind, object.metadata.name, errors);
       object.status = acceptedStatus(registry, object);
     },
