@@ -227,6 +227,11 @@ export class Http2Connection {
     return !this.#ended && !this.#leaving && this.#nextId <= MAX_WINDOW;
   }
 
+  /** Those that are open, in the order in which they began. */
+  get streams(): readonly Http2Stream[] {
+    return [...this.#streams.values()];
+  }
+
   /** Streams that are open. */
   get active(): number {
     return this.#streams.size;

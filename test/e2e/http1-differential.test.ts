@@ -100,6 +100,7 @@ async function ours() {
         exchange.send(new Recording(reading), route);
       },
       abandon: () => {},
+      affordsRetry: () => false,
       failed: () => refused.add(client),
     };
     new ServerConnection(socket, service, {

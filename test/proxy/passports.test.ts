@@ -129,7 +129,7 @@ const prefixOnly = { path: { prefix: "/only" }, headers: [], queryParams: [] };
 const milliseconds = (ms: number) => ({ seconds: 0, nanos: ms * 1e6 });
 
 /** Only clients that do not come from loopback can be refused: see inbound/authorization.test.ts. */
-type Elsewhere = "unauthorized" | "shutdown";
+type Elsewhere = "unauthorized";
 
 const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
   "request-line": async (keep) => {
@@ -243,6 +243,18 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
     const proxy = await startInbound(undefined, { identity: authority.identity("web.test") });
     keep(proxy.path);
     return ask(keep, proxy, GET);
+  },
+  shutdown: async (keep) => {
+    let asked = false;
+    const proxy = await before(keep, (peer) => {
+      peer.onData = () => {
+        asked = true;
+      };
+    });
+    const seen = ask(keep, proxy, GET);
+    await until(() => asked, 5_000, "the request to be under way");
+    await proxy.path.drain(20);
+    return seen;
   },
   "load-shed": async (keep) => ask(keep, await before(keep, () => {}, { config: { maxInFlight: 0 } }), GET),
 };

@@ -190,9 +190,9 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
   /** Whether the request may be sent once more, after it was, without the server being able to tell. */
   protected mayRepeat(upstream: Upstream, key: PassportKey, unprocessed: boolean): boolean {
     if (this.attempts >= ATTEMPT_LIMIT || !this.requestDone || !this.kept) return false;
+    // A server that refuses streams may have too much to do: it is not asked more often than retries may be made.
+    if (unprocessed) return key !== "stream-reset" || this.service.affordsRetry();
     // An idle connection may have been closing when the request was sent: then nobody has read it.
-    return (
-      unprocessed || (key === "upstream-closed" && upstream.reused && IDEMPOTENT.has(this.request.method))
-    );
+    return key === "upstream-closed" && upstream.reused && IDEMPOTENT.has(this.request.method);
   }
 }

@@ -181,6 +181,8 @@ export interface Service {
    * `exchange.attempts` grown, when a connection failed before anything could have been read.
    */
   dispatch(exchange: Exchange): void;
+  /** Whether a request that a server refused to take may be sent once more; then that counts as a retry. */
+  affordsRetry(): boolean;
   /** The exchange is over, or was given up by the client: whatever was waiting for it is void. */
   abandon(exchange: Exchange): void;
   /** An error of the proxy's own was answered (or ended the connection). */

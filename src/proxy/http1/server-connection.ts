@@ -131,6 +131,17 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     if (this.idle) this.#finish();
   }
 
+  expire(): void {
+    const waits = (this.#state === WAIT || this.#state === BODY) && !this.responseStarted;
+    if (!waits) {
+      if (this.#state !== LINGER && !this.socket.writableEnded) this.socket.destroy();
+      return;
+    }
+    this.leaveUpstream(false);
+    this.service.abandon(this);
+    this.#refuseAndClose("shutdown");
+  }
+
   destroy(): void {
     this.socket.destroy();
   }

@@ -122,6 +122,15 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     this.ended({ status: this.status, complete: false, resetCode: error?.code });
   }
 
+  /** The proxy ends now. */
+  expire(): void {
+    if (this.#answered) return;
+    this.#leave(false);
+    this.service.abandon(this);
+    if (this.responseStarted) this.#breakOff(ERROR.INTERNAL_ERROR, "shutdown");
+    else this.refuse("shutdown");
+  }
+
   /** As `leaveUpstream`: and nothing is sent there any more. */
   #leave(complete: boolean, broken?: PassportKey): void {
     this.#sending = false;

@@ -124,6 +124,16 @@ export class Http2ServerConnection {
     this.machine.goAway();
   }
 
+  expire(): void {
+    const { machine } = this;
+    machine.goAway();
+    machine.batch(() => {
+      for (const { handler } of machine.streams) if (handler instanceof Http2Exchange) handler.expire();
+      // Called again it waits for nobody who may still be sending.
+      machine.goAway();
+    });
+  }
+
   destroy(): void {
     this.socket.destroy();
   }

@@ -197,6 +197,11 @@ export class InboundHttp implements Service {
     });
   }
 
+  /** There is only one application; whoever called may know another. */
+  affordsRetry(): boolean {
+    return false;
+  }
+
   abandon(): void {}
 
   failed(exchange: Exchange | undefined, key: PassportKey, detail: string | undefined): void {

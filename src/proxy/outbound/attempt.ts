@@ -202,11 +202,17 @@ export class TryService implements Service {
   readonly marksFailures = false;
   readonly draining = false;
   readonly dispatch: (exchange: Exchange) => void;
+  readonly affordsRetry: () => boolean;
   readonly #dispatch: Dispatch;
 
-  constructor(dispatch: (exchange: Exchange) => void, waiting: Dispatch) {
+  constructor(
+    dispatch: (exchange: Exchange) => void,
+    waiting: Dispatch,
+    affordsRetry: () => boolean = () => false,
+  ) {
     this.dispatch = dispatch;
     this.#dispatch = waiting;
+    this.affordsRetry = affordsRetry;
   }
 
   abandon(exchange: Exchange): void {

@@ -77,7 +77,10 @@ export class OutboundHttp implements Service {
       this.#account = destination.accountOf(routes);
     }
     exchange.account = this.#account;
-    if (exchange.attempts === 0) this.#account?.series.began();
+    if (exchange.attempts === 0) {
+      this.#account?.series.began();
+      destination.budget.deposit(exchange.startedAt);
+    }
     this.#dispatch.send(exchange, destination.balancer(target));
   }
 
@@ -95,6 +98,11 @@ export class OutboundHttp implements Service {
     });
     this.#routed.set(exchange, request);
     request.start();
+  }
+
+  affordsRetry(): boolean {
+    const { destination, clock } = this.#options;
+    return destination.budget.withdraw(clock.monotonic());
   }
 
   abandon(exchange: Exchange): void {

@@ -133,12 +133,16 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
       this.#policy = rule.retry;
       this.#timeouts = rule.timeouts;
     }
-    this.#service = new TryService(() => {
-      const attempt = this.#attempt!;
-      const balancer = destination.balancer(this.#backend!.target);
-      const avoid = attempt.endpoint ?? this.#avoid;
-      attempt.endpoint = dispatch.send(attempt, balancer, undefined, avoid);
-    }, dispatch);
+    this.#service = new TryService(
+      () => {
+        const attempt = this.#attempt!;
+        const balancer = destination.balancer(this.#backend!.target);
+        const avoid = attempt.endpoint ?? this.#avoid;
+        attempt.endpoint = dispatch.send(attempt, balancer, undefined, avoid);
+      },
+      dispatch,
+      () => destination.budget.withdraw(options.clock.monotonic()),
+    );
   }
 
   /** The endpoint that failed the request last. */

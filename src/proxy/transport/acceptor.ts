@@ -9,8 +9,13 @@ import { readLean } from "./reads.ts";
 export interface Carried {
   /** Leave as soon as nothing is in flight. */
   closeWhenIdle(): void;
+  /** No time is left: tell whoever waits for an answer, and end. */
+  expire(): void;
   destroy(): void;
 }
+
+/** What is told at the deadline has so long to reach its clients, ms. */
+const LAST_WORDS = 1_000;
 
 export interface AcceptorOptions {
   readonly listen: readonly { readonly ip: string; readonly port: number }[];
@@ -99,6 +104,13 @@ export class Acceptor implements DataPath {
         if (this.#open.size === 0) resolve();
       });
     });
+    clock.clear(deadline);
+    for (const carried of [...this.#open.values()]) carried?.expire();
+    if (this.#open.size > 0)
+      await new Promise<void>((resolve) => {
+        deadline = clock.after(LAST_WORDS, resolve);
+        this.#whenEmpty = resolve;
+      });
     clock.clear(deadline);
     this.close();
   }

@@ -144,6 +144,11 @@ export class TcpForward implements DialHandler, Carried {
   /** Bytes have no idle moment: a forwarded connection lives until one of its ends, or the deadline. */
   closeWhenIdle(): void {}
 
+  /** Nobody can be told anything in between their bytes. */
+  expire(): void {
+    this.destroy();
+  }
+
   destroy(): void {
     this.#client.destroy();
     this.#upstream?.destroy();

@@ -306,6 +306,45 @@ scenario(
   },
 );
 
+scenario(
+  "a ServiceProfile's routes win over the policy: splits, timeouts, and retries within its budget",
+  async (keep) => {
+    const a = await app(keep, (n, response, request) => {
+      if (request.url === "/slow") return;
+      response.statusCode = n % 2 === 1 ? 503 : 200;
+      response.end("a");
+    });
+    const b = await app(keep, ok("b"));
+    const proxy = await world(keep, { "a.ns": a, "b.ns": b }, [{ backends: to("b.ns:80") }]);
+    const route = (regex: string, parts: object) => ({
+      condition: { path: { regex } },
+      isRetryable: false,
+      metricsLabels: { route: regex },
+      responseClasses: [],
+      ...parts,
+    });
+    const override = (authority: string, weight: number) => ({ authority, weight });
+    const profile = {
+      fullyQualifiedName: "web.ns",
+      opaqueProtocol: false,
+      retryBudget: { retryRatio: 0.2, minRetriesPerSecond: 10, ttl: { seconds: 10, nanos: 0 } },
+      routes: [route("/again", { isRetryable: true }), route("/slow", { timeout: seconds(50) })],
+      dstOverrides: [override("a.ns.:80", 1), override("b.ns.:80", 0)],
+    };
+    proxy.discovery.profileOf("127.0.0.1:80").set(profile);
+    assert.is((await ask(proxy.port, "/once")).status, 503);
+    // The next is the second answer: what follows it fails again, and is tried again.
+    assert.is((await ask(proxy.port, "/once")).status, 200);
+    assert.is((await ask(proxy.port, "/again")).status, 200);
+    assert.is(a.bodies.length, 4);
+    assert.is((await ask(proxy.port, "/slow")).status, 504);
+    assert.is(b.bodies.length, 0, "it has no weight");
+    assert.match(proxy.registry.expose(), /route_actual_request_total\{[^}]*rt_route="\/again"[^}]*\} 2/);
+    proxy.discovery.profileOf("127.0.0.1:80").set({ ...profile, dstOverrides: [override("b.ns.:80", 1)] });
+    assert.is((await ask(proxy.port, "/once")).body, "b");
+  },
+);
+
 scenario("a policy with an expression that cannot be had lets nothing through", async (keep) => {
   const a = await app(keep, ok("a"));
   const proxy = await world(keep, { "a.ns": a }, [
