@@ -19,6 +19,8 @@ export interface Watch<T> {
   readonly current: T | undefined;
   /** Resolves at the first value. */
   readonly ready: Promise<void>;
+  /** The control plane said it, and has been away since: there is nobody to ask again. */
+  readonly stale?: boolean | undefined;
   /** Calls `fn` at each further value; returns the way to stop. */
   subscribe(fn: (value: T) => void): () => void;
   close(): void;

@@ -74,12 +74,9 @@ export class ZoneSpill {
 }
 
 /**
- * Whether an endpoint is in our own zone, by its labels: `zone_locality` where the control plane has compared
- * already, else `zone`. Unknown is not local.
- * @param ownZone `topology.kubernetes.io/zone` of our node
+ * Whether an endpoint is in our own zone, by its labels: the control plane, which knows our node, has compared.
+ * Unknown is not local.
  */
-export function isLocal(labels: Readonly<Record<string, string>>, ownZone: string | undefined): boolean {
-  const { zone_locality: locality, zone } = labels;
-  if (locality === "local" || locality === "remote") return locality === "local";
-  return ownZone !== undefined && zone === ownZone;
+export function isLocal(labels: Readonly<Record<string, string>>): boolean {
+  return labels["zone_locality"] === "local";
 }

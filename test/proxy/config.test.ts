@@ -47,6 +47,16 @@ test("defaults are Linkerd's", () => {
   assert.is(config.inbound.connectTimeout, 300);
   assert.is(config.outbound.connectTimeout, 1_000);
   assert.is(config.inbound.defaultPolicy, "all-unauthenticated");
+  for (const { maxInFlight, poolIdleTimeout, poolMaxIdle, detectTimeout } of [
+    config.inbound,
+    config.outbound,
+  ])
+    assert.equal(
+      [maxInFlight, poolIdleTimeout, poolMaxIdle, detectTimeout],
+      [100_000, 3_000, 10_000, 10_000],
+    );
+  assert.equal([config.inbound.failfastTimeout, config.outbound.failfastTimeout], [1_000, 3_000]);
+  assert.equal([config.inbound.discoveryIdleTimeout, config.outbound.discoveryIdleTimeout], [90_000, 5_000]);
   assert.is(config.shutdown.gracePeriod, 120_000);
   assert.is(config.shutdown.endpointEnabled, false);
   assert.is(config.outbound.profileTimeout, 500);

@@ -132,6 +132,10 @@ export class FakeExchange implements Exchange, UpstreamHandler {
     this.#over();
   }
 
+  expire(): void {
+    throw new Error("nothing ends it");
+  }
+
   respond(): void {}
 
   #transmit(upstream: Upstream): void {

@@ -155,6 +155,7 @@ export class Endpoint implements ClientOwner, Route {
       return;
     }
     this.taken();
+    this.#shared.inFlight += 1;
     this.#breaker?.sent(upstream);
     exchange.placed(this.place);
     const { authority } = this.#options;
@@ -193,18 +194,23 @@ export class Endpoint implements ClientOwner, Route {
     this.series.requests.inc();
   }
 
-  /** Counts a request or forwarded connection in; each is counted out by `release` or `done`. */
+  /** Counts a request or forwarded connection in; each is counted out by `left` or `done`. */
   taken(): void {
     this.pending += 1;
-    this.#shared.inFlight += 1;
   }
 
   done(): void {
     this.pending -= 1;
-    this.#shared.inFlight -= 1;
+  }
+
+  /** A request that `serve` took is over. @param answered `measured` was called */
+  left(answered: boolean): void {
+    this.pending -= 1;
+    if (!answered) this.#shared.inFlight -= 1;
   }
 
   measured(rtt: number, now: number, status: number, head: ResponseHead | undefined): void {
+    this.#shared.inFlight -= 1;
     this.#load.measured(rtt, now);
     if (this.#looksInto && head !== undefined) this.#look(status, head, now);
     if (!this.reachable) this.recovered();
@@ -218,7 +224,7 @@ export class Endpoint implements ClientOwner, Route {
   }
 
   release(upstream: Upstream, outcome: Outcome | undefined, now: number, broken?: PassportKey): void {
-    this.done();
+    this.left(outcome !== undefined);
     this.#breaker?.ended(upstream, outcome, broken, now);
     if (outcome) this.series.ended(outcome, broken);
   }

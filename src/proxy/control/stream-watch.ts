@@ -43,6 +43,8 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
   #resolveReady: () => void = () => {};
   #current: T | undefined;
   #known = false;
+  /** The control plane's last word: none yet, one that holds, or one from before it went away. */
+  #word: "none" | "holds" | "old" = "none";
   #cancel: (() => void) | undefined;
   #timer: Timer | undefined;
   #patience: Timer | undefined;
@@ -63,6 +65,10 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
 
   get current(): T | undefined {
     return this.#current;
+  }
+
+  get stale(): boolean {
+    return this.#word === "old";
   }
 
   subscribe(fn: (value: T) => void): () => void {
@@ -87,6 +93,7 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
       onMessage: (message) => {
         const value = take(message, fresh);
         fresh = false;
+        this.#word = "holds";
         this.#backoff.reset();
         this.#set(value);
       },
@@ -98,7 +105,10 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
     if (this.#closed) return;
     const { clock, absent } = this.#options;
     const isAbsent = error !== undefined && ABSENT.includes(error.code);
-    if (isAbsent) this.#set(absent);
+    if (isAbsent) {
+      this.#word = "holds";
+      this.#set(absent);
+    } else if (this.#word === "holds") this.#word = "old";
     this.#timer = clock.after(isAbsent ? ABSENT_RETRY : this.#backoff.next(), () => this.#start());
   }
 
@@ -129,6 +139,9 @@ export class SharedWatches<T> {
     return {
       get current() {
         return shared.watch.current;
+      },
+      get stale() {
+        return shared.watch.stale;
       },
       ready: shared.watch.ready,
       subscribe(fn) {

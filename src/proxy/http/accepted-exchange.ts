@@ -63,6 +63,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
 
   abstract refuse(key: PassportKey, detail?: string): void;
   abstract respond(response: LocalResponse): void;
+  abstract expire(key: PassportKey): void;
   abstract onInterim(head: ResponseHead): void;
   abstract onResponse(upstream: Upstream, head: ResponseHead, end?: boolean): void;
   abstract onTunnel(upstream: Upstream, head: ResponseHead): void;

@@ -112,6 +112,8 @@ export interface Exchange {
   refuse(key: PassportKey, detail?: string): void;
   /** Answers with a response made by a filter. */
   respond(response: LocalResponse): void;
+  /** Ends it for this reason, wherever it stands: with an answer if none has begun, else by breaking it off. */
+  expire(key: PassportKey): void;
 }
 
 /** An endpoint, as those who watch are told of it. */

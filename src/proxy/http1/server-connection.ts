@@ -131,7 +131,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     if (this.idle) this.#finish();
   }
 
-  expire(): void {
+  expire(key: PassportKey = "shutdown"): void {
     const waits = (this.#state === WAIT || this.#state === BODY) && !this.responseStarted;
     if (!waits) {
       if (this.#state !== LINGER && !this.socket.writableEnded) this.socket.destroy();
@@ -139,7 +139,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     }
     this.leaveUpstream(false);
     this.service.abandon(this);
-    this.#refuseAndClose("shutdown");
+    this.#refuseAndClose(key);
   }
 
   destroy(): void {

@@ -122,13 +122,12 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     this.ended({ status: this.status, complete: false, resetCode: error?.code });
   }
 
-  /** The proxy ends now. */
-  expire(): void {
+  expire(key: PassportKey): void {
     if (this.#answered) return;
     this.#leave(false);
     this.service.abandon(this);
-    if (this.responseStarted) this.#breakOff(ERROR.INTERNAL_ERROR, "shutdown");
-    else this.refuse("shutdown");
+    if (this.responseStarted) this.#breakOff(ERROR.INTERNAL_ERROR, key);
+    else this.refuse(key);
   }
 
   /** As `leaveUpstream`: and nothing is sent there any more. */

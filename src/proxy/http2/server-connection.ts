@@ -128,7 +128,8 @@ export class Http2ServerConnection {
     const { machine } = this;
     machine.goAway();
     machine.batch(() => {
-      for (const { handler } of machine.streams) if (handler instanceof Http2Exchange) handler.expire();
+      for (const { handler } of machine.streams)
+        if (handler instanceof Http2Exchange) handler.expire("shutdown");
       // Called again it waits for nobody who may still be sending.
       machine.goAway();
     });

@@ -18,11 +18,17 @@ import type {
   Service,
   Upstream,
 } from "../http/exchange.ts";
-import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
+import {
+  type Field,
+  NO_EDITS,
+  type RequestEdits,
+  type RequestHead,
+  type ResponseHead,
+} from "../http/message.ts";
 import type { ErrorLog } from "../telemetry/error-log.ts";
 import { prefixed, targetLabels } from "../telemetry/labels.ts";
 import type { Families, HttpSeries } from "../telemetry/series.ts";
-import type { PolicyState, PortPolicy } from "./port-policy.ts";
+import type { Guarded, PolicyState, PortPolicy } from "./port-policy.ts";
 
 export interface InboundHttpOptions {
   readonly port: PortPolicy;
@@ -60,8 +66,43 @@ class InboundRoute implements Route {
   }
 
   release(_upstream: Upstream, outcome: Outcome | undefined, _now: number, broken?: PassportKey): void {
-    this.#app.done();
+    this.#app.left(outcome !== undefined);
     if (outcome) this.series.ended(outcome, broken);
+  }
+}
+
+/** One request that asks for a tunnel: it lives as long as the policy admits it. */
+class TunnelRoute extends InboundRoute implements Guarded {
+  readonly #exchange: Exchange;
+  readonly #port: PortPolicy;
+  readonly admittedBy: (state: PolicyState) => boolean;
+
+  constructor(
+    app: Endpoint,
+    { series, account }: InboundRoute,
+    exchange: Exchange,
+    port: PortPolicy,
+    admittedBy: (state: PolicyState) => boolean,
+  ) {
+    super(app, series, account);
+    this.#exchange = exchange;
+    this.#port = port;
+    this.admittedBy = admittedBy;
+    port.guard(this);
+  }
+
+  destroy(): void {
+    this.#exchange.expire("unauthorized");
+  }
+
+  override release(
+    upstream: Upstream,
+    outcome: Outcome | undefined,
+    now: number,
+    broken?: PassportKey,
+  ): void {
+    this.#port.unguard(this);
+    super.release(upstream, outcome, now, broken);
   }
 }
 
@@ -152,8 +193,24 @@ export class InboundHttp implements Service {
     } else if (maxInFlight()) exchange.refuse("load-shed");
     else {
       exchange.account = route.account;
-      this.#app.serve(exchange, route, edits);
+      this.#app.serve(exchange, exchange.tunnels ? this.#guarded(exchange, route) : route, edits);
     }
+  }
+
+  #guarded(exchange: Exchange, route: InboundRoute): InboundRoute {
+    const { request } = exchange;
+    return new TunnelRoute(this.#app, route, exchange, this.#options.port, (state) =>
+      this.#admittedBy(state, request),
+    );
+  }
+
+  #admittedBy({ protocol, routes, authorization }: PolicyState, request: RequestHead): boolean {
+    const { client } = this.#options;
+    if (!protocol || !routes) return false;
+    const { allowed } = authorization.check(client);
+    if (allowed && routes.plain) return true;
+    const match = routes.find(request);
+    return match !== undefined && (allowed || routes.admits(match, client, request).allowed);
   }
 
   #routeOf(state: PolicyState, verdict: Verdict, route: RouteRef): InboundRoute {

@@ -436,7 +436,10 @@ class Inbound implements InboundPath {
       return;
     }
     const app = port.app(ip);
-    const guarded: Guarded = { client, destroy: () => forward.destroy() };
+    const guarded: Guarded = {
+      admittedBy: ({ authorization }) => authorization.check(client).allowed,
+      destroy: () => forward.destroy(),
+    };
     const forward = new TcpForward(socket, bytes, ended, {
       tcp: this.#sourceSeries(accepted),
       onConnectFailed: (_forward, error) => this.#refuse(raw, error.key, port.port, error.message),

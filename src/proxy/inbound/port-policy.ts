@@ -2,12 +2,7 @@
 
 import { addressKey } from "../../api/address.ts";
 import type { Labels } from "../../metrics/registry.ts";
-import {
-  type Authorization,
-  type Client,
-  compileAuthorization,
-  type Verdict,
-} from "../../rules/authorization.ts";
+import { type Authorization, compileAuthorization, type Verdict } from "../../rules/authorization.ts";
 import { PolicyError } from "../../rules/policy-error.ts";
 import { type InboundProtocol, inboundProtocol } from "../../rules/protocol.ts";
 import { RateLimiter } from "../../rules/rate-limit.ts";
@@ -36,9 +31,9 @@ export interface PolicyState {
   readonly server: ServerFacts;
 }
 
-/** A connection that must end when the policy no longer admits it. */
+/** A connection or tunnel that must end when the policy no longer admits it. */
 export interface Guarded {
-  readonly client: Client;
+  admittedBy(state: PolicyState): boolean;
   destroy(): void;
 }
 
@@ -99,7 +94,7 @@ export class PortPolicy {
     this.#series.clear();
     this.#accounts.clear();
     for (const guarded of [...this.#guarded]) {
-      if (!this.state.authorization.check(guarded.client).allowed) guarded.destroy();
+      if (!guarded.admittedBy(this.state)) guarded.destroy();
     }
   }
 
@@ -122,10 +117,18 @@ export class PortPolicy {
 
   unuse(): void {
     this.#users -= 1;
-    if (this.#users > 0) return;
-    this.#idle = this.#context.clock.after(this.#context.idleTimeout, () => {
-      this.close();
-      this.#onIdle();
+    if (this.#users === 0) this.#forgetLater();
+  }
+
+  #forgetLater(): void {
+    const { clock, idleTimeout } = this.#context;
+    this.#idle = clock.after(idleTimeout, () => {
+      // While there is nobody to ask again, a default that may admit more must not take its place.
+      if (this.#watch.stale) this.#forgetLater();
+      else {
+        this.close();
+        this.#onIdle();
+      }
     });
   }
 

@@ -135,6 +135,10 @@ export class Attempt extends AcceptedExchange {
     throw new Error("an endpoint answers by its upstream");
   }
 
+  expire(): void {
+    throw new Error("a try ends with its request");
+  }
+
   onInterim(head: ResponseHead): void {
     this.#owner.onTryInterim(head);
   }

@@ -201,10 +201,18 @@ export class Destination {
 
   unuse(): void {
     this.#users -= 1;
-    if (this.#users > 0) return;
-    this.#idle = this.#options.clock.after(this.#options.idleTimeout, () => {
-      this.close();
-      this.#options.onIdle();
+    if (this.#users === 0) this.#forgetLater();
+  }
+
+  #forgetLater(): void {
+    const { clock, idleTimeout, onIdle } = this.#options;
+    this.#idle = clock.after(idleTimeout, () => {
+      // What is known is worth keeping while there is nobody to ask again.
+      if (this.#profile.stale || this.#policy.stale) this.#forgetLater();
+      else {
+        this.close();
+        onIdle();
+      }
     });
   }
 

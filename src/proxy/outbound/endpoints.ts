@@ -30,8 +30,6 @@ export interface BalancerContext {
   readonly queueCapacity: number;
   /** Whether an address is this pod's own. */
   readonly isLocal: (ip: string) => boolean;
-  /** Zone of our node; undefined when it is not known. */
-  readonly zone?: string | undefined;
 }
 
 /** What the policy of a backend says of its balancing. */
@@ -160,7 +158,7 @@ function createEndpoint(facts: EndpointFacts): Endpoint {
     http: () => new HttpSeries(families, labels),
     tcp: () => new TcpSeries(families, { ...labels, peer: "dst" }),
     weight: address.weight,
-    local: isLocal(address.metricLabels, context.zone),
+    local: isLocal(address.metricLabels),
     load: policy.load,
     breaker: policy.accrual && { accrual: policy.accrual, series },
     onChange: facts.onChange,

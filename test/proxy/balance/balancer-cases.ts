@@ -78,7 +78,6 @@ class World {
         failfastTimeout: 1_000,
         queueCapacity: 100,
         isLocal: () => false,
-        zone: "here",
       },
       { ...NO_BACKEND_POLICY, ...policy },
     );
@@ -215,8 +214,8 @@ export function balancerCases(test: Test, kind: Kind): void {
   it("requests stay in the zone as long as it can take them", async (keep) => {
     const [near, far] = [keep(await kind.start()), keep(await kind.start())];
     const endpoints = [
-      { port: near.port, labels: { zone: "here" } },
-      { port: far.port, labels: { zone: "there" } },
+      { port: near.port, labels: { zone_locality: "local" } },
+      { port: far.port, labels: { zone_locality: "remote" } },
     ];
     const mesh = keep(world(endpoints));
     served(await mesh.flood(60, 1));

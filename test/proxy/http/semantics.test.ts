@@ -222,6 +222,40 @@ scenario("a WebSocket over HTTP/2 (RFC 8441) reaches an HTTP/1 application throu
   await until(() => text === "helloPING", 5_000, "the echo");
 });
 
+for (const side of ["outbound", "inbound"] as const) {
+  scenario(
+    `${side}: only requests that wait for their answer to begin count against the limit`,
+    async (keep) => {
+      const app = await RawServer.start();
+      keep(() => app.close());
+      const start = side === "outbound" ? startOutbound : startInbound;
+      const proxy = await start({ ip: "127.0.0.1", port: app.port }, { config: { maxInFlight: 1 } });
+      keep(() => proxy.path.close());
+      const first = connect(proxy.port, keep).send(GET);
+      const server = await app.connection(0);
+      await server.sees(GET);
+      const shed = await connect(proxy.port, keep).send(GET).sees("\r\n\r\n");
+      assert.match(shed, /^HTTP\/1\.1 503 /);
+      assert.match(shed, /l5d-proxy-error: service overloaded/);
+      server.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf");
+      await first.sees("half");
+      const second = connect(proxy.port, keep).send(GET);
+      const other = await app.connection(1);
+      await other.sees(GET);
+      // Those who leave before any answer make room as well.
+      second.destroy();
+      await other.seesEnd();
+      const third = connect(proxy.port, keep).send(GET);
+      const last = await app.connection(2);
+      await last.sees(GET);
+      last.send(OK);
+      await third.sees("ok");
+      server.send(" done");
+      await first.sees("half done");
+    },
+  );
+}
+
 scenario(
   "servers that refuse streams are not asked more often than the budget of retries lets",
   async (keep) => {

@@ -95,6 +95,31 @@ if (address) {
       },
     ));
 
+  test("an open tunnel ends when the policy no longer admits it, and only then", () =>
+    world(
+      (peer) => {
+        peer.socket.once("data", () =>
+          peer.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
+        );
+      },
+      async (proxy, app, dial) => {
+        const policy = proxy.discovery.serverOf(app.port);
+        policy.set(serverPolicy("all"));
+        const { socket, text } = dial();
+        socket.write("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+        await until(() => text().endsWith("\r\n\r\n"), 5_000, "the tunnel");
+        policy.set({ ...serverPolicy("all"), labels: { group: "", kind: "Server", name: "another" } });
+        const [peer] = app.connections;
+        socket.write("up");
+        await peer!.sees("up");
+        assert.not(socket.closed);
+        policy.set(serverPolicy("authenticated"));
+        await until(() => socket.closed, 5_000, "the end");
+        await peer!.seesEnd();
+        assert.not.match(text().slice(10), /HTTP/, "nothing is said in between its bytes");
+      },
+    ));
+
   test("a policy that cannot be understood lets nothing through", () =>
     world(answering, async (proxy, app, dial) => {
       proxy.discovery.serverOf(app.port).set({ ...serverPolicy("all"), protocol: {} });
