@@ -14,7 +14,7 @@ export interface Carried {
   destroy(): void;
 }
 
-/** What is told at the deadline has so long to reach its clients, ms. */
+/** What is told at the deadline has so long to reach its clients, and so long has what is being made out, ms. */
 const LAST_WORDS = 1_000;
 
 export interface AcceptorOptions {
@@ -31,6 +31,8 @@ export class Acceptor implements DataPath {
   readonly #servers: net.Server[] = [];
   readonly #open = new Map<net.Socket, Carried | undefined>();
   #draining = false;
+  /** The grace is over: nothing new is served for longer than what it began. */
+  #leaving = false;
   #whenEmpty: (() => void) | undefined;
 
   constructor(options: AcceptorOptions) {
@@ -84,7 +86,10 @@ export class Acceptor implements DataPath {
 
   /** Says what the accepted socket carries now. */
   carries(socket: net.Socket, carried: Carried): void {
-    if (this.#open.has(socket)) this.#open.set(socket, carried);
+    if (!this.#open.has(socket)) return;
+    this.#open.set(socket, carried);
+    // It reads what came before first.
+    if (this.#leaving) queueMicrotask(() => carried.closeWhenIdle());
   }
 
   async drain(deadlineMs: number): Promise<void> {
@@ -94,13 +99,14 @@ export class Acceptor implements DataPath {
     await new Promise<void>((resolve) => {
       deadline = clock.after(deadlineMs, resolve);
       clock.after(Math.min(drainGrace, deadlineMs), () => {
+        this.#leaving = true;
         for (const server of this.#servers) server.close();
         this.#whenEmpty = resolve;
-        for (const [socket, carried] of this.#open) {
-          // Still being made out: its client can try elsewhere.
-          if (carried) carried.closeWhenIdle();
-          else socket.destroy();
-        }
+        for (const carried of [...this.#open.values()]) carried?.closeWhenIdle();
+        // What is still being made out has a request on its way, or its client can try elsewhere.
+        clock.after(LAST_WORDS, () => {
+          for (const [socket, carried] of this.#open) if (!carried) socket.destroy();
+        });
         if (this.#open.size === 0) resolve();
       });
     });

@@ -334,6 +334,23 @@ test("draining: no new connections, the current request ends, with a word to the
     },
   ));
 
+test("draining: a connection whose first bytes are on their way is served, and then ends", () =>
+  world(answering, async ({ plain, proxy }) => {
+    const client = plain().send(GET.slice(0, 2));
+    await until(() => proxy.path.connections() === 1, 5_000, "the connection");
+    const drain = proxy.path.drain(5_000);
+    const refused = async () => {
+      const late = new RawClient(proxy.port);
+      await until(() => late.error !== undefined || late.socket.readyState === "open", 5_000, "an answer");
+      late.destroy();
+      return late.error !== undefined;
+    };
+    await until(refused, 5_000, "the end of the grace");
+    client.send(GET.slice(2));
+    assert.match(await client.seesEnd(), /^HTTP\/1\.1 200 OK\r\n[\s\S]*connection: close\r\n/);
+    await drain;
+  }));
+
 test("draining ends at its deadline whatever is left", () =>
   world(
     () => {},
