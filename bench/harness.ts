@@ -121,6 +121,8 @@ export interface Running {
   readonly port: number;
   /** The proxies that are measured; none for a direct connection. */
   readonly processes: readonly Child[];
+  /** Where those of ours answer probes and scrapes. */
+  readonly admin?: readonly number[];
 }
 
 /** Programs of this directory that run as processes of their own, as in the image: one bundle each. */

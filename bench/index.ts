@@ -32,6 +32,7 @@ import { http1Meshed } from "./rows/http1-meshed.ts";
 import { http2 } from "./rows/http2.ts";
 import { latency } from "./rows/latency.ts";
 import { memory } from "./rows/memory.ts";
+import { memoryAfter } from "./rows/memory-after.ts";
 import { tcp } from "./rows/tcp.ts";
 import { type Row, Stage } from "./stage.ts";
 
@@ -44,6 +45,7 @@ const ROWS: readonly Row[] = [
   handshakes,
   latency,
   memory,
+  memoryAfter,
   bodySize,
   connections,
   commandLine,

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BuildOptions } from "esbuild";
+import { PROXY_NODE_FLAGS } from "../src/inject/containers.ts";
 import { proxyEnv } from "../src/inject/env.ts";
 import { identityName } from "../src/manifests/names.ts";
 import { DEFAULT_VALUES } from "../src/manifests/values.ts";
@@ -10,9 +11,6 @@ import { packageRoot } from "../src/util/package-root.ts";
 import { ControlPlane, type ControlPlaneOptions, type EndpointSpec, type Service } from "./control-plane.ts";
 import type { FixedDestinations } from "./fixed-destination.ts";
 import { type Bench, type Child, PROXY_CORE, type Running } from "./harness.ts";
-
-/** As in the injected container (src/inject/containers.ts). */
-const NODE_FLAGS = ["--max-semi-space-size=1", "--single-threaded"];
 
 /** The proxy's own entry, with the bench's original destinations. */
 export const PROXY_BUNDLE: BuildOptions = {
@@ -113,7 +111,7 @@ export class Mesh {
       spec.core ?? PROXY_CORE,
       process.execPath,
       [
-        ...NODE_FLAGS,
+        ...PROXY_NODE_FLAGS,
         ...(profile
           ? ["--cpu-prof", `--cpu-prof-dir=${profile}`, `--cpu-prof-name=${workload}.cpuprofile`]
           : []),
@@ -163,7 +161,11 @@ export class Mesh {
     const server = await this.proxy({ name: "server", app, direct: opaque });
     const service = this.plane.addService({ opaque, endpoints: [meshedEndpoint(server, app, opaque)] });
     const client = await this.proxy({ name: "client", calls: service });
-    return { port: client.outbound, processes: [client.child, server.child] };
+    return {
+      port: client.outbound,
+      processes: [client.child, server.child],
+      admin: [client.admin, server.admin],
+    };
   }
 }
 

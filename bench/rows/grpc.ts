@@ -1,8 +1,7 @@
 // gRPC, unary and streaming, through one proxy and through a pair with mTLS.
-import { closedLoop, cpuVerdict, type Load } from "../closed-loop.ts";
+import { closedLoop, cpuVerdict } from "../closed-loop.ts";
 import { type Bench, LOAD_CORE } from "../harness.ts";
-import { Histogram } from "../histogram.ts";
-import type { GrpcStreamResult, GrpcStreamSettings } from "../load/grpc-stream.ts";
+import { grpcStreamServer, grpcStreams } from "../load/grpc-stream-run.ts";
 import { h2load } from "../load/h2load.ts";
 import { haproxyPair, haproxyPlain } from "../peers/haproxy.ts";
 import { nginx, nginxGrpc, nginxGrpcBackEnd } from "../peers/nginx.ts";
@@ -24,7 +23,12 @@ export const grpc: Row = {
     });
     const kinds = [
       { kind: "unary", app: await unaryBackEnd(bench), load: unary, unit: "call" },
-      { kind: "streaming", app: await streamBackEnd(bench), load: streams(bench), unit: "message" },
+      {
+        kind: "streaming",
+        app: await grpcStreamServer(bench),
+        load: grpcStreams(bench, MESSAGE),
+        unit: "message",
+      },
     ];
     const results = [];
     const verdicts = [];
@@ -76,36 +80,3 @@ async function unaryBackEnd(bench: Bench): Promise<number> {
   await nginx(bench, "grpc-back-end", LOAD_CORE, port, nginxGrpcBackEnd(port));
   return port;
 }
-
-async function streamBackEnd(bench: Bench): Promise<number> {
-  const port = await bench.port();
-  const child = bench.start(
-    "gRPC back end",
-    LOAD_CORE,
-    process.execPath,
-    [bench.program("peers/grpc-server.ts")],
-    { GRPC_SERVER: JSON.stringify({ port }) },
-  );
-  await bench.listening(child, port);
-  return port;
-}
-
-const streams =
-  (bench: Bench): Load =>
-  async (port, seconds) => {
-    const settings: GrpcStreamSettings = { port, connections: 8, streams: 16, seconds, bytes: MESSAGE };
-    const output = await bench.run(
-      "gRPC streams",
-      LOAD_CORE,
-      process.execPath,
-      [bench.program("load/grpc-stream.ts")],
-      { GRPC_STREAM: JSON.stringify(settings) },
-    );
-    const result = JSON.parse(output) as GrpcStreamResult;
-    if (result.failed > 0) throw new Error(`${result.failed} streams did not end with grpc-status 0`);
-    return {
-      units: result.messages,
-      seconds: result.seconds,
-      latency: Histogram.of(result.latency).percentiles(),
-    };
-  };

@@ -1,25 +1,27 @@
-// What a proxy holds: idle, under load, with many connections, and a minute after; and what it burns doing nothing.
+// What a proxy holds: idle, under load, with many connections, and a minute after; and what it burns doing nothing, alone
+// and with a kubelet and a Prometheus that ask. Pairs rest side by side, and are loaded one after the other.
 import { cpuSince } from "../closed-loop.ts";
 import { type Child, type Running, sleep } from "../harness.ts";
 import { openLoop } from "../load/open-loop-run.ts";
 import { haproxyPair } from "../peers/haproxy.ts";
 import type { Verdict } from "../report.ts";
-import { failuresOf, type Row, type Stage, type Subject } from "../stage.ts";
+import type { Row, Stage } from "../stage.ts";
 
 const RATE = 1_000;
 const FEW = 50;
 const MANY = 1_000;
 /** Samples are taken this often while there is load, ms. */
 const SAMPLING = 500;
+/** A kubelet's probes and a Prometheus's scrapes of our proxies come this often, ms. */
+const ASKING = 10_000;
+const ASKED = ["/live", "/ready", "/metrics"];
 
-/** MB of anonymous memory of the larger proxy, and shares of a core. */
+/** MB of anonymous memory of the larger proxy. */
 interface Held {
   readonly idle: number;
   readonly loaded: number;
   readonly many: number;
   readonly after: number;
-  readonly idleCpu: number;
-  readonly afterCpu: number;
   readonly rss: number;
 }
 
@@ -31,14 +33,26 @@ export const memory: Row = {
     const { bench, mesh, tls } = stage;
     const app = await stage.backEnd();
     const times = bench.options.quick
-      ? { rest: 3_000, load: 3, after: 5_000 }
-      : { rest: 60_000, load: 20, after: 60_000 };
-    const subjects: Subject[] = [
-      { name: "HAProxy pair", kind: "haproxy", start: () => haproxyPair(bench, app, tls) },
-      { name: "kubectl-mesh pair", kind: "ours", start: () => mesh.pair(app) },
-    ];
-    const outcomes = await stage.compare(subjects, (running) => hold(stage, running, times), 1);
-    const ours = outcomes.find(({ subject }) => subject.kind === "ours")?.samples[0];
+      ? { settle: 3_000, rest: 3_000, load: 3, after: 15_000 }
+      : { settle: 30_000, rest: 60_000, load: 15, after: 60_000 };
+    const haproxy = await haproxyPair(bench, app, tls);
+    const [ours, asked] = [await mesh.pair(app), await mesh.pair(app)];
+    // What starting up took is not idling.
+    await sleep(times.settle);
+    stage.log("all rest");
+    const stopAsking = askRegularly(asked.admin!);
+    const [haproxyCpu, idleCpu, askedCpu] = await Promise.all(
+      [haproxy, ours, asked].map(({ processes }) => cpuWhile(processes, times.rest)),
+    );
+    stopAsking();
+    await bench.stop(asked.processes);
+    const held: Omit<Held, "after">[] = [];
+    for (const pair of [haproxy, ours]) held.push(await hold(stage, pair, times));
+    const afterCpu = await cpuWhile(ours.processes, times.after);
+    const after = [haproxy, ours].map(({ processes }) => now(processes).anonymous);
+    await bench.stop([...haproxy.processes, ...ours.processes]);
+    const [theirs, our] = held.map((each, index) => ({ ...each, after: after[index]! }));
+    const cells = ({ idle, loaded, many, after: left, rss }: Held) => [idle, loaded, many, left, rss];
     return {
       tables: [
         {
@@ -48,77 +62,87 @@ export const memory: Row = {
             { head: `${RATE}/s on ${MANY} connections`, digits: 1 },
             { head: `${times.after / 1_000} s after`, digits: 1 },
             { head: "most RSS", digits: 1 },
-            { head: "idle CPU", digits: 2, suffix: " %" },
-            { head: "idle CPU after", digits: 2, suffix: " %" },
+            { head: "idle CPU", digits: 3, suffix: " %" },
+            { head: "probed and scraped", digits: 3, suffix: " %" },
+            { head: "after load", digits: 3, suffix: " %" },
           ],
-          rows: outcomes.map(({ subject, samples: [held] }) => ({
-            name: subject.name,
-            cells: held
-              ? [
-                  ...[held.idle, held.loaded, held.many, held.after, held.rss],
-                  ...[held.idleCpu * 100, held.afterCpu * 100],
-                ]
-              : ["not measured"],
-          })),
+          rows: [
+            { name: "HAProxy pair", cells: [...cells(theirs!), haproxyCpu! * 100] },
+            {
+              name: "kubectl-mesh pair",
+              cells: [...cells(our!), idleCpu! * 100, askedCpu! * 100, afterCpu * 100],
+            },
+          ],
         },
       ],
-      verdicts: verdictsOf(ours),
-      failures: failuresOf(outcomes),
+      verdicts: [
+        verdict("anonymous memory of a proxy, idle", 20, " MB", our!.idle),
+        verdict("… at 1,000 requests/s with 50 connections", 28, " MB", our!.loaded),
+        verdict("… with 1,000 connections", 60, " MB", our!.many),
+        verdict("… a minute after the load", 1.2, "× idle", our!.after / our!.idle),
+        verdict("idle CPU of a proxy", 0.2, " % of a core", idleCpu! * 100),
+        verdict("idle CPU of a proxy, probed and scraped each 10 s", 0.2, " % of a core", askedCpu! * 100),
+      ],
+      failures: [],
       notes: [
-        `Anonymous memory of the larger of both proxies, the most that was seen in each phase; ${times.load} s of load, idle CPU over ${times.rest / 1_000} s.`,
+        `Anonymous memory of the larger of both proxies, the most that was seen in each phase; ${times.load} s of load, idle CPU over ${times.rest / 1_000} s, after the load over ${times.after / 1_000} s with what is done to give memory back.`,
       ],
     };
   },
 };
 
-function verdictsOf(held: Held | undefined): Verdict[] {
-  const verdict = (work: string, limit: number, unit: string, value: number | undefined): Verdict => ({
-    work,
-    sense: "at most",
-    limit,
-    unit,
-    value: value ?? null,
-  });
-  return [
-    verdict("anonymous memory of a proxy, idle", 20, " MB", held?.idle),
-    verdict("… at 1,000 requests/s with 50 connections", 28, " MB", held?.loaded),
-    verdict("… with 1,000 connections", 60, " MB", held?.many),
-    verdict("… a minute after the load", 1.2, "× idle", held && held.after / held.idle),
-    verdict("idle CPU of a proxy", 0.2, " % of a core", held && held.idleCpu * 100),
-  ];
+const verdict = (work: string, limit: number, unit: string, value: number): Verdict => ({
+  work,
+  sense: "at most",
+  ...{ limit, unit, value },
+});
+
+/** The largest of each, MB. */
+function now(processes: readonly Child[]): { anonymous: number; rss: number } {
+  const all = processes.map((child) => child.memory());
+  return {
+    anonymous: Math.max(...all.map(({ anonymous }) => anonymous)),
+    rss: Math.max(...all.map(({ rss }) => rss)),
+  };
 }
 
 async function hold(
   { bench }: Stage,
   { port, processes }: Running,
-  times: { rest: number; load: number; after: number },
-): Promise<Held> {
+  { load }: { load: number },
+): Promise<Omit<Held, "after">> {
   let rss = 0;
-  const now = () => {
-    const held = processes.map((child) => child.memory());
-    rss = Math.max(rss, ...held.map((each) => each.rss));
-    return Math.max(...held.map((each) => each.anonymous));
-  };
   const most = async (connections: number): Promise<number> => {
     let highest = 0;
     const timer = setInterval(() => {
-      highest = Math.max(highest, now());
+      const held = now(processes);
+      highest = Math.max(highest, held.anonymous);
+      rss = Math.max(rss, held.rss);
     }, SAMPLING);
     try {
-      await openLoop(bench, { port, processes, rate: RATE, connections, seconds: times.load });
+      await openLoop(bench, { port, processes, rate: RATE, connections, seconds: load });
     } finally {
       clearInterval(timer);
     }
     return highest;
   };
-  // What starting up took is not idling.
-  await sleep(times.rest / 10);
-  const idleCpu = await cpuWhile(processes, times.rest);
-  const idle = now();
+  const idle = now(processes).anonymous;
   const loaded = await most(FEW);
   const many = await most(MANY);
-  const afterCpu = await cpuWhile(processes, times.after);
-  return { idle, loaded, many, after: now(), idleCpu, afterCpu, rss };
+  return { idle, loaded, many, rss };
+}
+
+/** Asks what a kubelet and a Prometheus ask, each time on a new connection. @returns ends it */
+function askRegularly(ports: readonly number[]): () => void {
+  const ask = () => {
+    for (const port of ports)
+      for (const path of ASKED)
+        void fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: "close" } }).then((response) =>
+          response.arrayBuffer(),
+        );
+  };
+  const timer = setInterval(ask, ASKING);
+  return () => clearInterval(timer);
 }
 
 /** Share of a core that each uses in the next `ms`, on the mean. */

@@ -91,6 +91,11 @@ export class Output {
   }
 }
 
+/** Lets go of the pages that are kept for what comes next: a megabyte at most. */
+export function dropSparePages(): void {
+  spare.length = 0;
+}
+
 /** A page with so much room. */
 function take(size: number): Page {
   used += 1;

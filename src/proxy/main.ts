@@ -17,6 +17,7 @@ import { Drain } from "./drain.ts";
 import { Identity } from "./identity/index.ts";
 import { TrustAnchors } from "./identity/trust-anchors.ts";
 import { createInbound } from "./inbound/index.ts";
+import { MemoryKeeper, processMemory } from "./memory.ts";
 import { createOutbound } from "./outbound/index.ts";
 import { registerProcessMetrics } from "./process-metrics.ts";
 import { listenTap } from "./tap/server.ts";
@@ -170,6 +171,7 @@ export async function main(): Promise<void> {
   }
   unready = undefined;
   log.info("ready");
+  new MemoryKeeper(await processMemory(), clock, log);
 }
 
 /** What the pod says of itself in its spans. */

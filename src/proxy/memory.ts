@@ -1,0 +1,88 @@
+// Gives memory back once a load has ended. V8 keeps garbage until it needs room, and malloc keeps what it was given
+// back between what is still in use: after a bulk transfer that is several times what the proxy itself needs.
+import { readFileSync } from "node:fs";
+import { dropSparePages } from "../http2/output.ts";
+import type { Logger } from "../log/logger.ts";
+import { MemoryReturn } from "../rules/memory-return.ts";
+import type { Clock } from "../util/clock.ts";
+
+/** How often it is looked whether there is a load, ms. */
+const INTERVAL = 10_000;
+/** A second collection finds young memory empty, and lets go of the pages that the first one emptied; after this, ms. */
+const SECOND = 1_000;
+
+/** What can be known and done of a process's memory. */
+export interface ProcessMemory {
+  /** CPU time used so far, ms. */
+  cpu(): number;
+  /** Memory that no other process shares, in pages. */
+  held(): number;
+  /** Frees what is not used any more. */
+  collect(): void;
+  /** Gives what is free to the system. */
+  trim(): void;
+}
+
+export class MemoryKeeper {
+  readonly #memory: ProcessMemory;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #rule: MemoryReturn;
+
+  constructor(memory: ProcessMemory, clock: Clock, log: Logger) {
+    this.#memory = memory;
+    this.#clock = clock;
+    this.#log = log;
+    this.#rule = new MemoryReturn(memory.cpu(), clock.monotonic());
+    clock.after(INTERVAL, this.#look);
+  }
+
+  readonly #look = (): void => {
+    const memory = this.#memory;
+    const clock = this.#clock;
+    const held = memory.held();
+    if (this.#rule.look(memory.cpu(), held, clock.monotonic()) !== "release") {
+      clock.after(INTERVAL, this.#look);
+      return;
+    }
+    memory.collect();
+    clock.after(SECOND, () => {
+      memory.collect();
+      memory.trim();
+      const left = memory.held();
+      this.#log.debug("memory given back", { pages_before: held, pages_after: left });
+      this.#rule.released(memory.cpu(), left, clock.monotonic());
+      clock.after(INTERVAL, this.#look);
+    });
+  };
+}
+
+/**
+ * This process's. Nothing is collected without --expose-gc, nor trimmed with another libc than glibc.
+ * @throws Error when koffi cannot be loaded (no Linux, no prebuilt binary for the machine)
+ */
+export async function processMemory(): Promise<ProcessMemory> {
+  const { default: koffi } = await import("koffi");
+  let trim: ((pad: number) => number) | undefined;
+  try {
+    trim = koffi.load(null).func("int malloc_trim(size_t pad)");
+  } catch {
+    // musl has none, and keeps less.
+  }
+  return {
+    cpu: () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1_000;
+    },
+    held: () => {
+      // Pages: of all, resident, of those shared. To sum up smaps_rollup, the kernel would visit every page.
+      const [, resident, shared] = readFileSync("/proc/self/statm", "latin1").split(" ");
+      return Number(resident) - Number(shared);
+    },
+    collect: () => {
+      dropSparePages();
+      globalThis.gc?.();
+    },
+    trim: () => void trim?.(0),
+  };
+}

@@ -1,0 +1,84 @@
+// A process gives back what a load left behind: a real one, with the flags that the proxy is started with.
+import { spawn } from "node:child_process";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { PROXY_NODE_FLAGS } from "../../src/inject/containers.ts";
+import { createLogger } from "../../src/log/logger.ts";
+import { MemoryKeeper, type ProcessMemory } from "../../src/proxy/memory.ts";
+import { ManualClock } from "../support/clock.ts";
+
+const test = suite("memory keeper");
+
+/** Memory that is told what to be, and writes down what is done to it. */
+class FakeMemory implements ProcessMemory {
+  used = 0;
+  pages = 1_000;
+  readonly done: string[] = [];
+  cpu = () => this.used;
+  held = () => this.pages;
+  collect(): void {
+    this.done.push("collect");
+  }
+  trim(): void {
+    this.done.push("trim");
+    this.pages = 1_000;
+  }
+}
+
+test("it waits until the load has ended, collects twice and trims, and then is still", async () => {
+  const clock = new ManualClock();
+  const memory = new FakeMemory();
+  new MemoryKeeper(memory, clock, createLogger({ level: "off" }));
+  memory.pages = 5_000;
+  for (let look = 0; look < 5; look += 1) {
+    memory.used += 5_000;
+    await clock.advance(10_000);
+  }
+  assert.equal(memory.done, []);
+  await clock.advance(10_000);
+  assert.equal(memory.done, ["collect"]);
+  await clock.advance(3_600_000);
+  assert.equal(memory.done, ["collect", "collect", "trim"]);
+});
+
+test("garbage of all kinds leaves the process", async () => {
+  const { idle, loaded, after } = JSON.parse(await output(GARBAGE)) as Record<string, number>;
+  assert.ok(loaded! > 3 * idle!, `a load that takes memory: ${idle} → ${loaded} pages`);
+  assert.ok(after! < 1.5 * idle!, `${loaded} pages were held, ${after} still are; ${idle} are needed`);
+});
+
+/** Objects, and buffers of malloc's with small ones that stay between them, so that its top never comes free. */
+const GARBAGE = `
+import { processMemory } from "./src/proxy/memory.ts";
+const memory = await processMemory();
+const rest = () => { memory.collect(); memory.collect(); memory.trim(); return memory.held(); };
+const idle = rest();
+let garbage = [];
+const kept = [];
+for (let i = 0; i < 2_000; i += 1) {
+  garbage.push(Buffer.alloc(65_536, 1), { text: String(i).repeat(50) });
+  if (i % 20 === 0) kept.push(Buffer.alloc(9_000, 1));
+}
+const loaded = memory.held();
+garbage = [];
+process.stdout.write(JSON.stringify({ idle, loaded, after: rest(), kept: kept.length }));
+`;
+
+/** Runs a program with the proxy's flags. @returns what it wrote */
+async function output(program: string): Promise<string> {
+  const args = [...PROXY_NODE_FLAGS, "--import", "tsx", "--input-type=module", "--eval", program];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let out = "";
+  let err = "";
+  child.stdout.on("data", (chunk) => {
+    out += chunk;
+  });
+  child.stderr.on("data", (chunk) => {
+    err += chunk;
+  });
+  await new Promise((resolve) => child.once("close", resolve));
+  assert.is(err, "");
+  return out;
+}
+
+test.run();
