@@ -57,7 +57,7 @@ export function injectResource(resource: Resource, options: InjectOptions): Reso
     template: templateAt(applyPatch(applyPatch(resource, clean), marking), path),
     path,
     namespace: { name: resource.metadata?.namespace },
-    owner: name !== undefined && resource.kind !== "Pod" ? { kind: resource.kind!, name } : undefined,
+    owner: typeof name === "string" && resource.kind !== "Pod" ? { kind: resource.kind!, name } : undefined,
     values: options.values ?? DEFAULT_VALUES,
     origin: "cli",
     createdBy: `linkerd/cli ${VERSION}`,

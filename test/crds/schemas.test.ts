@@ -17,7 +17,8 @@ type Json = any;
 
 /** What an API server makes of a spec: errors by the OpenAPI schema, and the spec as it is stored. */
 function byOpenApi(openApi: Json, required: boolean, spec: Json): { errors: unknown[]; stored: Json } {
-  const object: Json = spec === undefined ? {} : { spec: structuredClone(spec) };
+  // Not structuredClone, which keeps parts that are one object in two places so.
+  const object: Json = spec === undefined ? {} : JSON.parse(JSON.stringify({ spec }));
   const root = { type: "object", properties: { spec: openApi }, ...(required ? { required: ["spec"] } : {}) };
   prune(object, root);
   applyDefaults(object, root);

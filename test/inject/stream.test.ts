@@ -240,7 +240,20 @@ test("objects with parts of the wrong type are refused or passed, never mangled"
         }
       }
     }),
-    { numRuns: 1000 },
+    {
+      numRuns: 1000,
+      // A workload without a name, which owns nothing.
+      examples: [
+        [
+          {
+            apiVersion: "apps/v1",
+            kind: "Deployment",
+            metadata: { name: null },
+            spec: { template: { spec: { containers: [] } } },
+          },
+        ],
+      ],
+    },
   );
 });
 
