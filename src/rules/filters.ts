@@ -28,10 +28,13 @@ export interface FieldChange {
 
 /** Filters of any kind of route; each of the messages has some of these. */
 export interface FilterMessage {
-  readonly failureInjector?: MessageOf<typeof HttpFailureInjector> | MessageOf<typeof GrpcFailureInjector>;
-  readonly requestHeaderModifier?: MessageOf<typeof RequestHeaderModifier>;
-  readonly redirect?: MessageOf<typeof RequestRedirect>;
-  readonly responseHeaderModifier?: MessageOf<typeof ResponseHeaderModifier>;
+  readonly failureInjector?:
+    | MessageOf<typeof HttpFailureInjector>
+    | MessageOf<typeof GrpcFailureInjector>
+    | undefined;
+  readonly requestHeaderModifier?: MessageOf<typeof RequestHeaderModifier> | undefined;
+  readonly redirect?: MessageOf<typeof RequestRedirect> | undefined;
+  readonly responseHeaderModifier?: MessageOf<typeof ResponseHeaderModifier> | undefined;
 }
 
 interface Fault {
@@ -126,7 +129,8 @@ export function compileFilters(
     if (urlRewrite && rewrite) throw new PolicyError("a route rewrites URLs twice");
     if (urlRewrite) rewrite = rewriteOf(urlRewrite);
     else if (delayInjector) delays.push(delayOf(delayInjector));
-    else if (!requestMirror) throw new PolicyError("a filter is of a kind that this proxy does not know");
+    else if (requestMirror) shareOf(requestMirror.ratio);
+    else throw new PolicyError("a filter is of a kind that this proxy does not know");
   }
   if (redirect && rewrite) throw new PolicyError("a route both redirects and rewrites URLs");
   if (!prefixed && (redirect ?? rewrite)?.path.prefix !== undefined)

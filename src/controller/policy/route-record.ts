@@ -5,6 +5,7 @@ import type { HeaderMatch, HostMatch, HttpRouteMatch } from "../../api/http-rout
 import { REGISTERED_METHODS, REGISTERED_SCHEMES } from "../../api/http-types.ts";
 import type { RouteStatus } from "../../crds/index.ts";
 import type { KubeObject } from "../../kube/types.ts";
+import { compileFilters } from "../../rules/filters.ts";
 import {
   type BackendRef,
   type ExtraFilter,
@@ -188,6 +189,8 @@ function hostOf(name: string): MessageOf<typeof HostMatch> {
 function ruleOf(kind: RouteKind, rule: RuleSpec, namespace: string): RouteRuleRecord {
   const raw = kind === "TLSRoute" || kind === "TCPRoute";
   const matches = raw ? [] : (rule.matches ?? []);
+  // GRPCRoutes have no filter that asks.
+  const prefixed = matches.every(({ path }) => (path?.type ?? "PathPrefix") === "PathPrefix");
   return {
     http:
       kind === "HTTPRoute"
@@ -201,9 +204,9 @@ function ruleOf(kind: RouteKind, rule: RuleSpec, namespace: string): RouteRuleRe
             within(`matches[${index}]`, () => grpcMatchOf(match)),
           )
         : [],
-    ...filtersOf(kind, raw ? [] : rule.filters, namespace),
+    ...filtersOf(kind, raw ? [] : rule.filters, namespace, prefixed),
     backends: (rule.backendRefs ?? []).map((backend, index) =>
-      within(`backendRefs[${index}]`, () => backendOf(kind, backend, namespace)),
+      within(`backendRefs[${index}]`, () => backendOf(kind, backend, namespace, prefixed)),
     ),
     requestTimeout: timeoutOf("timeouts.request", rule.timeouts?.request),
     backendTimeout: timeoutOf("timeouts.backendRequest", rule.timeouts?.backendRequest),
@@ -278,10 +281,12 @@ function grpcMatchOf({ method, headers }: MatchSpec): Grpc {
   };
 }
 
+/** @param prefixed every match of the rule is by prefix, which filters may then replace */
 function filtersOf(
   kind: RouteKind,
   specs: readonly FilterSpec[] | undefined,
   namespace: string,
+  prefixed: boolean,
 ): { filters: RouteFilter[]; extras: ExtraFilter[] } {
   const filters: RouteFilter[] = [];
   const extras: ExtraFilter[] = [];
@@ -292,6 +297,11 @@ function filtersOf(
       else filters.push(filterOf(spec));
     });
   });
+  // What the proxy cannot apply would make it refuse the whole policy.
+  const own = extras.map((extra) =>
+    "rewrite" in extra ? { urlRewrite: extra.rewrite } : { requestMirror: { ratio: extra.ratio } },
+  );
+  within("filters", () => compileFilters(filters, own, prefixed));
   return { filters, extras };
 }
 
@@ -354,9 +364,9 @@ function modifiedPath({ type, replaceFullPath, replacePrefixMatch }: PathModifie
   return unsupported("path.type", expected(type, ["ReplaceFullPath", "ReplacePrefixMatch"]));
 }
 
-function backendOf(kind: RouteKind, backend: BackendSpec, namespace: string): BackendRef {
+function backendOf(kind: RouteKind, backend: BackendSpec, namespace: string, prefixed: boolean): BackendRef {
   const { weight = 1, filters } = backend;
-  return { ...referenceOf(backend, namespace), weight, ...filtersOf(kind, filters, namespace) };
+  return { ...referenceOf(backend, namespace), weight, ...filtersOf(kind, filters, namespace, prefixed) };
 }
 
 function referenceOf(ref: RefSpec, namespace: string) {

@@ -230,6 +230,26 @@ const ROUTES: [string, KubeObject[], string[]][] = [
     ["Service web Accepted=False UnsupportedValue", `Service web ${RESOLVED}`],
   ],
   [
+    "a prefix to be replaced where a match is of a whole path",
+    [
+      service(),
+      route(toService, {
+        rules: [
+          {
+            matches: [{ path: { type: "Exact", value: "/a" } }],
+            filters: [
+              {
+                type: "URLRewrite",
+                urlRewrite: { path: { type: "ReplacePrefixMatch", replacePrefixMatch: "/" } },
+              },
+            ],
+          },
+        ],
+      }),
+    ],
+    ["Service web Accepted=False UnsupportedValue", `Service web ${RESOLVED}`],
+  ],
+  [
     "a rewrite on a Server",
     [server(), route(toServer, { rules: [{ filters: [{ type: "URLRewrite", urlRewrite: {} }] }] })],
     ["Server web Accepted=False UnsupportedValue"],
