@@ -37,8 +37,10 @@ export interface Sample {
   readonly rss: number;
 }
 
-/** Long enough for a just-in-time compiler to settle, s. */
+/** Long enough for a just-in-time compiler to settle at tens of thousands of units a second, s. */
 const WARM_UP = 1;
+/** And at hundreds, where each unit is much work. All subjects are warmed up alike. */
+export const LONG_WARM_UP = 4;
 
 /** With more failures than this share, nothing was measured. */
 const MOST_FAILED = 0.001;
@@ -52,11 +54,18 @@ const REPEATS = 2;
 /**
  * Runs `load` against what runs, once to warm up and once to measure.
  * @param stretch for loads that take long to get going: both last so many times longer
+ * @param warmUp s
  */
-export async function measureLoad(stage: Stage, running: Running, load: Load, stretch = 1): Promise<Sample> {
+export async function measureLoad(
+  stage: Stage,
+  running: Running,
+  load: Load,
+  stretch = 1,
+  warmUp = WARM_UP,
+): Promise<Sample> {
   const { seconds, quick } = stage.bench.options;
   // A second may be too short for a thousand handshakes; what is measured afterwards must succeed.
-  await load(running.port, WARM_UP * stretch).catch(() => {});
+  await load(running.port, (quick ? WARM_UP : warmUp) * stretch).catch(() => {});
   let best = await measureOnce(running, load, seconds * stretch);
   for (let again = 0; !quick && best.others > MOST_OTHERS && again < REPEATS; again += 1) {
     stage.log(`disturbed by others on core ${PROXY_CORE}, once more`);
@@ -133,14 +142,16 @@ export interface Comparison {
   readonly load: Load;
   /** What is counted, in the singular: `request`. */
   readonly unit: string;
+  /** s */
+  readonly warmUp?: number;
 }
 
 /** Compares subjects under the same load. @returns the table, and the outcomes to judge by */
 export async function closedLoop(
   stage: Stage,
-  { caption, subjects, load, unit }: Comparison,
+  { caption, subjects, load, unit, warmUp }: Comparison,
 ): Promise<{ table: Table; outcomes: Outcome<Sample>[]; failures: string[] }> {
-  const outcomes = await stage.compare(subjects, (running) => measureLoad(stage, running, load));
+  const outcomes = await stage.compare(subjects, (running) => measureLoad(stage, running, load, 1, warmUp));
   const baseline = cpuOf(outcomes, "haproxy");
   const where = caption ? ` (${caption})` : "";
   const columns: Column[] = [

@@ -8,6 +8,8 @@ export interface SweepStep {
   readonly load: Load;
   /** Takes so many times longer to get going. */
   readonly stretch?: number;
+  /** s */
+  readonly warmUp?: number;
 }
 
 export interface Sweep {
@@ -24,7 +26,7 @@ export async function sweep(stage: Stage, { steps, subjects, notes }: Sweep): Pr
     stage.log(`at ${step.name}`);
     const outcomes = await stage.compare(
       subjects,
-      (running) => measureLoad(stage, running, step.load, step.stretch),
+      (running) => measureLoad(stage, running, step.load, step.stretch, step.warmUp),
       rounds,
     );
     results.push({ step, outcomes });

@@ -1,5 +1,6 @@
 // What a response's size costs.
 import { join } from "node:path";
+import { LONG_WARM_UP } from "../closed-loop.ts";
 import { LOAD_CORE } from "../harness.ts";
 import { wrk } from "../load/wrk.ts";
 import { haproxyPair, haproxyPlain } from "../peers/haproxy.ts";
@@ -27,7 +28,7 @@ export const bodySize: Row = {
     return sweep(stage, {
       steps: SIZES.map(({ name, bytes }) => ({
         name,
-
+        ...(bytes > 65_536 ? { warmUp: LONG_WARM_UP } : {}),
         load: wrk(bench, { connections: bytes > 65_536 ? 10 : 50, path: `/${bytes}` }),
       })),
       subjects: [

@@ -1,5 +1,5 @@
 // New mTLS connections: what one costs the side that accepts, in full and resumed, and what it costs a pair.
-import { closedLoop, cpuOf, type Load, ratio } from "../closed-loop.ts";
+import { closedLoop, cpuOf, LONG_WARM_UP, type Load, ratio } from "../closed-loop.ts";
 import { type Bench, LOAD_CORE, type Running } from "../harness.ts";
 import type { HandshakeResult, HandshakeSettings } from "../load/handshake.ts";
 import { wrk } from "../load/wrk.ts";
@@ -31,6 +31,7 @@ export const handshakes: Row = {
       const accepted = await closedLoop(stage, {
         caption: `Accepted ${kind}, a request on each`,
         unit: "connection",
+        warmUp: LONG_WARM_UP,
         load,
         subjects: [
           { name: "HAProxy", kind: "haproxy", start: () => haproxyServer(bench, app, tls) },
@@ -43,6 +44,7 @@ export const handshakes: Row = {
     const between = await closedLoop(stage, {
       caption: "Between a pair, one for each TCP connection of the client, resumed as the proxies do",
       unit: "connection",
+      warmUp: LONG_WARM_UP,
       load: wrk(bench, { headers: ["Connection: close"], connections: LANES }),
       subjects: [
         { name: "HAProxy pair", kind: "haproxy", start: () => haproxyPair(bench, app, tls, { mode: "tcp" }) },
@@ -62,7 +64,7 @@ export const handshakes: Row = {
         unit: "× HAProxy",
       })),
       notes: [
-        "ECDSA P-256 on both sides, TLS 1.3. The client needs more CPU than what it calls, so the targets are judged by connections per second of the proxy's CPU.",
+        "ECDSA P-256 on both sides, TLS 1.3. The client needs more CPU than what it calls, so the targets are judged by connections per second of the proxy's CPU. All are warmed up for 4 s.",
       ],
     };
   },
