@@ -112,6 +112,8 @@ const MAX_FORGIVEN = 1_024;
 const PROGRESS = 16 * 1024;
 /** Bodies are written in runs of so many bytes, that several frames go out as one. */
 const RUN = 64 * 1024;
+/** A stream whose consumer keeps up has so much on its way at most: enough for large bodies to flow without waiting. */
+const MOST_STREAM_WINDOW = 512 * 1024;
 /** Content of the PING whose answer shows that the client has seen our first GOAWAY. */
 const FAREWELL = Buffer.from("farewell", "latin1");
 const NOTHING = Buffer.alloc(0);
@@ -146,6 +148,8 @@ export class Http2Connection {
   #lastPeerId = 0;
   #sendWindow = DEFAULT_WINDOW;
   #receiveWindow: number;
+  /** What a stream's window grows to, bytes. */
+  readonly #mostWindow: number;
   #consumed = 0;
   #block: { stream: number; end: boolean; parts: Buffer[]; size: number } | undefined;
   /** The stream of the DATA frame that is being read, undefined when its bytes are of no interest. */
@@ -168,6 +172,7 @@ export class Http2Connection {
     this.#preface = this.#server ? CLIENT_PREFACE.length : 0;
     this.#peer = new PeerSettings(!this.#server);
     this.#receiveWindow = options.connectionWindow;
+    this.#mostWindow = Math.min(MOST_STREAM_WINDOW, Math.floor(options.connectionWindow / 4));
     this.#time = options.now();
     this.#owedSince = this.#time;
     this.#output = new Output(
@@ -363,11 +368,7 @@ export class Http2Connection {
     stream.consumed += bytes;
     this.#batching += 1;
     this.#credit(bytes);
-    if (!stream.remoteEnded && stream.consumed >= this.#options.streamWindow / 2) {
-      this.#grant(stream.id, stream.consumed);
-      stream.receiveWindow += stream.consumed;
-      stream.consumed = 0;
-    }
+    if (!stream.remoteEnded && stream.consumed >= stream.window / 2) this.#renew(stream);
     this.#leave();
   }
 
@@ -908,6 +909,18 @@ export class Http2Connection {
     this.#grant(0, this.#consumed);
     this.#receiveWindow += this.#consumed;
     this.#consumed = 0;
+  }
+
+  /** Gives the peer room on a stream for what was consumed, and more of it: its consumer keeps up. */
+  #renew(stream: Http2Stream): void {
+    // The rest of the body has room.
+    if (stream.expected !== undefined && stream.expected <= stream.receiveWindow) return;
+    const window = Math.max(stream.window, Math.min(2 * stream.window, this.#mostWindow));
+    const increment = stream.consumed + window - stream.window;
+    this.#grant(stream.id, increment);
+    stream.receiveWindow += increment;
+    stream.window = window;
+    stream.consumed = 0;
   }
 
   #enqueue(stream: Http2Stream, chunk: Buffer): void {

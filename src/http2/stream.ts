@@ -46,6 +46,8 @@ export class Http2Stream {
   sendWindow: number;
   /** Bytes that the peer may send. */
   receiveWindow: number;
+  /** Bytes that it may have on the way: grows while all that comes is consumed. */
+  window: number;
   /** Bytes received and not yet consumed; and those consumed for which the peer has no new room yet. */
   held = 0;
   consumed = 0;
@@ -83,6 +85,7 @@ export class Http2Stream {
     this.id = id;
     this.sendWindow = sendWindow;
     this.receiveWindow = receiveWindow;
+    this.window = receiveWindow;
     this.begun = begun;
   }
 }

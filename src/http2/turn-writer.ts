@@ -2,6 +2,7 @@
 // each other share a system call and, with TLS, a record. The bytes wait in the machine, which tells when it has some.
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 
 /** What may wait in the socket before whoever writes is told to stop, bytes. */
 const SOCKET_LIMIT = 128 * 1024;
@@ -18,10 +19,14 @@ function flushAll(): void {
 export class TurnWriter {
   readonly #socket: Duplex;
   readonly #flushMachine: () => void;
+  /** All that was written last has been encrypted. */
+  #encrypted = false;
 
   /** @param flushMachine makes the machine `write` what it has */
   constructor(socket: Duplex, flushMachine: () => void) {
     this.#socket = socket;
+    // What waits behind a write would be copied into one piece before it is encrypted: page by page it is not.
+    if (socket instanceof TLSSocket) (socket as { _writev?: unknown })._writev = undefined;
     this.#flushMachine = flushMachine;
   }
 
@@ -32,7 +37,7 @@ export class TurnWriter {
 
   /** The kernel, or TLS, has all that was written: its memory may be used again. Other streams may keep it. */
   get taken(): boolean {
-    return this.#socket instanceof Socket && this.#socket.writableLength === 0;
+    return this.#encrypted || (this.#socket instanceof Socket && this.#socket.writableLength === 0);
   }
 
   /** The machine has something to send. */
@@ -50,6 +55,9 @@ export class TurnWriter {
   /** The bytes must not change until they are `taken`. */
   write(bytes: Buffer): void {
     const socket = this.#socket;
-    if (!socket.destroyed && !socket.writableEnded) socket.write(bytes);
+    if (socket.destroyed || socket.writableEnded) return;
+    // TLS encrypts at once what does not wait behind something else, though it tells so only later.
+    this.#encrypted = socket instanceof TLSSocket && socket.writableLength === 0 && !socket.connecting;
+    socket.write(bytes);
   }
 }

@@ -83,6 +83,47 @@ test("a receiver that does not consume is not sent more than its windows, and th
   assert.not(one.closed || two.closed);
 });
 
+/** What the peer may have on its way, as the WINDOW_UPDATEs of the stream in `bytes` raise it. */
+function grantsOf(bytes: Buffer, id: number): number[] {
+  const grants: number[] = [];
+  for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
+    if (bytes[at + 3] === 8 && bytes.readUInt32BE(at + 5) === id) grants.push(bytes.readUInt32BE(at + 9));
+  }
+  return grants;
+}
+
+for (const { name, size, announced, grants } of [
+  {
+    name: "the end of a body that is all on its way asks for no room",
+    size: 60_000,
+    announced: true,
+    grants: 0,
+  },
+  { name: "a body of unknown length is given new room at half", size: 80_000, announced: false, grants: 1 },
+  // 32 of them with a window that stays at 64 KiB.
+  { name: "the window grows while all that comes is consumed", size: 1_048_576, announced: true, grants: 5 },
+]) {
+  test(`room on a stream: ${name}`, () => {
+    const length: Header[] = announced ? [["content-length", String(size)]] : [];
+    const server = new Side(options("server"), (_seen, stream) => {
+      server.connection.sendHeaders(stream, [[":status", "200"], ...length], false);
+      server.connection.sendData(stream, bodyOf(size, 1), true);
+    });
+    const client = new Side(options("client", { connectionWindow: 8 << 20 }));
+    const seen = client.request(GET);
+    const given: number[] = [];
+    for (let bytes = client.take(); bytes.length > 0; bytes = client.take()) {
+      // The preface is no frame.
+      given.push(...grantsOf(bytes.subarray(bytes[0] === 0x50 ? CLIENT_PREFACE.length : 0), seen.stream!.id));
+      server.connection.receive(bytes);
+      client.connection.receive(server.take());
+    }
+    assert.is(Buffer.concat(seen.body).length, size);
+    assert.is(given.length, grants, given.join());
+    assert.ok(given.every((grant) => grant <= 768 * 1024));
+  });
+}
+
 test("streams that wait for the connection's window get their turns", () => {
   const server = new Side(options("server"), (seen) => {
     seen.consume = () => {};

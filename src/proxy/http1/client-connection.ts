@@ -180,7 +180,7 @@ export class ClientConnection implements DialHandler, Upstream {
 
   #send(bytes: Buffer): boolean {
     this.#tcp.write.inc(bytes.length);
-    return this.socket.write(bytes);
+    return this.socket.write(bytes) || this.socket.writableLength === 0;
   }
 
   // ── The socket's side ───────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ import type { Exchange, LocalResponse, Route, Service, Upstream } from "../http/
 import { BODY_TIMEOUT, HEAD_TIMEOUT, STALL_TIMEOUT } from "../http/limits.ts";
 import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
+import { givePage, PAGE_SIZE, takePage } from "../transport/pages.ts";
 import { answer, response } from "./answer.ts";
 import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { ClientConnection, type RawHandler } from "./client-connection.ts";
@@ -41,6 +42,12 @@ const FRAMED_CHUNKED = 2;
 /** A client that still sends after its last answer is read this long, so that the answer reaches it, ms. */
 const LINGER_TIMEOUT = 2_000;
 
+/** So many bytes of a response are copied together at most, to be one write. */
+const MAX_GATHERED = 4_096;
+
+/** Connections with bytes that wait for more, until the end of the turn. */
+let gathering: ServerConnection[] = [];
+
 const NOTHING = Buffer.alloc(0);
 const CLOSE_LINE = Buffer.from("connection: close\r\n", "latin1");
 
@@ -54,6 +61,8 @@ export interface ServerConnectionOptions {
 export class ServerConnection extends AcceptedExchange implements RawHandler {
   readonly socket: Socket;
   readonly version = 1;
+  /** What of a body does not go out at once is copied. */
+  readonly borrows = true;
   /** gRPC has no HTTP/1 form. */
   readonly grpc = false;
   readonly head = new Head();
@@ -91,6 +100,8 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   #lastBody = 0;
   #errno: string | undefined;
   #reading = false;
+  /** Bytes of a response that more may follow in this turn. */
+  #waiting: Buffer | undefined;
 
   constructor(socket: Socket, service: Service, options: ServerConnectionOptions) {
     super(service, options.clock);
@@ -559,7 +570,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     else if (!bodyless && head.contentLength < 0) this.#closeAfter = true;
     if (this.#isHttp10 && !this.#closeAfter) framing += "connection: keep-alive\r\n";
     if (this.#closeAfter) framing += "connection: close\r\n";
-    this.#write(writeResponse(head, framing));
+    this.#writeSoon(writeResponse(head, framing));
   }
 
   onRawBody(bytes: Buffer): void {
@@ -571,7 +582,14 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   onBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
     this.account?.responseFrame(bytes.length);
-    this.#write(this.#chunkedResponse ? chunk(bytes) : bytes);
+    if (this.#chunkedResponse) this.#writeSoon(chunk(bytes));
+    else if (bytes.length <= MAX_GATHERED || bytes.length > PAGE_SIZE) this.#writeSoon(Buffer.from(bytes));
+    else {
+      const page = takePage();
+      bytes.copy(page);
+      this.#write(page.subarray(0, bytes.length));
+      if (this.socket.writableLength === 0) givePage(page);
+    }
   }
 
   onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
@@ -580,7 +598,8 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
       return;
     }
     if (this.#chunkedResponse)
-      this.#write(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
+      this.#writeSoon(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
+    this.#flush();
     this.#chunkedResponse = false;
     this.leaveUpstream(true);
     this.ended({ status: this.status, complete: true, trailers });
@@ -644,9 +663,38 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   // ── Between exchanges ───────────────────────────────────────────────────────────────────────────────────────
 
+  /** Writes what more may follow at once: head, body and last chunk that came together go out together. */
+  #writeSoon(bytes: Buffer): void {
+    const waiting = this.#waiting;
+    if (waiting !== undefined && waiting.length + bytes.length <= MAX_GATHERED) {
+      this.#waiting = Buffer.concat([waiting, bytes]);
+    } else if (bytes.length > MAX_GATHERED) this.#write(bytes);
+    else {
+      this.#flush();
+      this.#waiting = bytes;
+      if (gathering.push(this) === 1) process.nextTick(ServerConnection.#flushAll);
+    }
+  }
+
+  /** Sends what waits for more. */
+  #flush(): void {
+    const bytes = this.#waiting;
+    if (bytes === undefined) return;
+    this.#waiting = undefined;
+    this.#write(bytes);
+  }
+
+  static #flushAll(this: void): void {
+    const connections = gathering;
+    gathering = [];
+    for (const connection of connections) connection.#flush();
+  }
+
   #write(bytes: Buffer): void {
+    if (this.#waiting !== undefined) this.#flush();
     this.#tcp.write.inc(bytes.length);
-    if (this.socket.write(bytes)) return;
+    // Node asks for a pause after much, even when all of it went out at once.
+    if (this.socket.write(bytes) || this.socket.writableLength === 0) return;
     this.#needDrain = true;
     this.upstream?.pause();
     if (this.#stall === undefined) this.#watchStall();

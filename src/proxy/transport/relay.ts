@@ -3,14 +3,11 @@
 // costs no copy and no new memory. A page still being sent from is not read into again before the target has drained.
 import type { Socket } from "node:net";
 import type { CounterSeries } from "../../metrics/registry.ts";
-import { copyOf, READ_BUFFER, READ_SIZE, readInto } from "./reads.ts";
+import { givePage, takePage } from "./pages.ts";
+import { copyOf, READ_BUFFER, readInto } from "./reads.ts";
 
 /** From this size on a read asks for a page; with less it is given back. Node's sockets drain after as much. */
 const MANY = 16_384;
-/** Pages kept for the next who asks. */
-const MAX_SPARE = 4;
-
-const spare: Buffer[] = [];
 
 export class Relay {
   readonly #source: Socket;
@@ -49,14 +46,14 @@ export class Relay {
     const before = this.#buffer;
     if (this.#last >= MANY) {
       if (before !== READ_BUFFER) return undefined;
-      this.#buffer = spare.pop() ?? Buffer.allocUnsafeSlow(READ_SIZE);
+      this.#buffer = takePage();
     } else if (before !== READ_BUFFER) this.#release();
     else return undefined;
     return this.#buffer;
   };
 
   #release(): void {
-    giveBack(this.#buffer);
+    if (this.#buffer !== READ_BUFFER) givePage(this.#buffer);
     this.#buffer = READ_BUFFER;
   }
 
@@ -76,7 +73,7 @@ export class Relay {
 
   /** The target has sent all there was. */
   drained(): void {
-    if (this.#sending !== undefined) giveBack(this.#sending);
+    if (this.#sending !== undefined) givePage(this.#sending);
     this.#sending = undefined;
     this.#source.resume();
   }
@@ -85,8 +82,4 @@ export class Relay {
   ended(): void {
     this.#release();
   }
-}
-
-function giveBack(page: Buffer): void {
-  if (page !== READ_BUFFER && spare.length < MAX_SPARE) spare.push(page);
 }

@@ -1,9 +1,9 @@
 // Routes of the outbound side on real sockets: what goes where, what is changed, tried again, or given up in time.
 import * as http2 from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, Socket } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { startOutbound } from "../../support/proxy-fakes.ts";
+import { createAuthority, startInbound, startOutbound } from "../../support/proxy-fakes.ts";
 import {
   app,
   ask,
@@ -352,6 +352,35 @@ scenario("a policy with an expression that cannot be had lets nothing through", 
   ]);
   const got = await ask(proxy.port, "/");
   assert.equal([got.status, got.headers["l5d-mesh-code"]], [500, "MESH-202"]);
+});
+
+scenario("head and body that come together from a meshed peer are one write to the client", async (keep) => {
+  const server = await app(keep, (_n, response) => {
+    response.write("first, ");
+    response.end("last");
+  });
+  const authority = createAuthority();
+  const inbound = await startInbound(
+    { ip: "127.0.0.1", port: server.port },
+    { identity: authority.identity("web.test") },
+  );
+  keep(() => inbound.path.close());
+  const proxy = await world(keep, {}, [{ backends: to("a.ns:80") }], {
+    identity: authority.identity("app.test"),
+  });
+  proxy.discovery.service("127.0.0.2:80", "a.ns", [{ port: inbound.port, identity: "web.test", h2: true }]);
+  const { write } = Socket.prototype;
+  const writes: string[] = [];
+  Socket.prototype.write = function (this: Socket, ...args: unknown[]) {
+    if (this.localPort === proxy.port) writes.push(String(args[0]));
+    return Reflect.apply(write, this, args);
+  };
+  keep(() => {
+    Socket.prototype.write = write;
+  });
+  const got = await ask(proxy.port, "/", { headers: { host: "web.test" } });
+  assert.is(got.body, "first, last");
+  assert.ok(writes[0]!.startsWith("HTTP/1.1 200 OK\r\n") && writes[0]!.includes("first, "), writes.join("|"));
 });
 
 test.run();
