@@ -366,6 +366,8 @@ test("definitions of the Gateway API that come later are followed; kinds of rout
   sandbox.ask("delete", "crd", "grpcroutes.gateway.networking.k8s.io");
   condition(resource, "Accepted", "True");
   await until(() => ask("friend")[0]!.name === "canary", 30_000, "the route again");
+  remove(resource);
+  await until(() => ask("friend")[0]!.name === "api", 30_000, "the Service itself");
 });
 
 test("an EgressNetwork that denies answers 403 for what lies outside, but for what a route allows", async () => {

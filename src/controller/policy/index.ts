@@ -124,6 +124,11 @@ export class PolicyIndex {
     this.change(({ namespaces }) => namespaces.remove(name));
   }
 
+  /** How often something that is watched was made again because of a change. */
+  get recomputed(): number {
+    return this.#graph.recomputed;
+  }
+
   /** How many different Servers and outbound policies are watched. */
   get watched(): { readonly servers: number; readonly policies: number } {
     return { servers: this.#servers.size, policies: this.#outbound.size };

@@ -143,9 +143,13 @@ function observe({ registry }: ControllerProcess, index: PolicyIndex): void {
     "policy_watched",
     "Different Servers and outbound policies that are watched.",
   );
+  const recomputed = registry
+    .counter("policy_recomputed_total", "Times that something watched was made again because of a change.")
+    .labels();
   const [servers, policies] = [watched.labels({ kind: "server" }), watched.labels({ kind: "outbound" })];
   registry.onCollect(() => {
     servers.set(index.watched.servers);
     policies.set(index.watched.policies);
+    recomputed.inc(index.recomputed - recomputed.value);
   });
 }

@@ -2,7 +2,7 @@
 import type { MessageOf, Partially } from "../../api/codec.ts";
 import type { OutboundPolicy } from "../../api/outbound.ts";
 import { type BackendProblem, backendProblem } from "../../rules/backend-problem.ts";
-import { chooseEgressNetwork } from "../../rules/egress-choice.ts";
+import { chooseEgressNetwork, clusterOverlap } from "../../rules/egress-choice.ts";
 import {
   type EgressAddress,
   fallbackPolicy,
@@ -13,7 +13,6 @@ import {
 import { type BackendRef, byAge } from "../../rules/policy-records.ts";
 import { attachedRoutes, type Parent } from "../../rules/route-parents.ts";
 import type { Trace } from "../../rules/trace.ts";
-import { NO_TRAFFIC_SETTINGS } from "../../rules/traffic-annotations.ts";
 import { canonicalIp, cidrHas, parseCidr, parseIp } from "../../util/ip.ts";
 import { type PortRange, portSetHas } from "../../util/port-set.ts";
 import type { ServiceRecord } from "../cluster-objects.ts";
@@ -90,7 +89,8 @@ function servicePolicy(
     appProtocol: servicePort.appProtocol,
     opaque: portSetHas(opaquePorts, port),
   };
-  const routes = store.routes.group("parent", parentKey(parent), reading);
+  // As its status says: routes need a Service with an address of its own.
+  const routes = service.headless ? [] : store.routes.group("parent", parentKey(parent), reading);
   return outboundPolicy({
     parent,
     traffic: service.traffic,
@@ -119,10 +119,12 @@ function egressPolicy(
   if (!network) return fallbackPolicy(ip, port);
   const { namespace, name, allow, traffic } = network;
   const parent: EgressAddress = { kind: "EgressNetwork", namespace, name, allow, ip, port };
-  const routes = store.routes.group("parent", parentKey(parent), reading);
+  // As its status says: one that reaches into the cluster takes no routes, but what it forbids stays forbidden.
+  const overlaps = clusterOverlap(network, facts.clusterNetworks) !== undefined;
+  const routes = overlaps ? [] : store.routes.group("parent", parentKey(parent), reading);
   return outboundPolicy({
     parent,
-    traffic: traffic ?? NO_TRAFFIC_SETTINGS,
+    traffic,
     routes: attachedRoutes(routes, { ...parent, portName: undefined }, client, trace),
     split: [],
     backendProblem: (ref) => problemOf(store, ref, parent, reading)?.message,

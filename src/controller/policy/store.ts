@@ -32,7 +32,7 @@ export class PolicyStore {
   readonly namespaces = new Table<NamespaceRecord>({});
   readonly pods = new Table<PodRecord, "namespace" | "ip">({
     namespace: inNamespace,
-    ip: ({ ips }) => ips.map(canonicalIp),
+    ip: ({ ips, live }) => (live ? ips.map(canonicalIp) : []),
   });
   readonly externalWorkloads = new Table<ExternalWorkloadRecord, "ip">({
     ip: ({ ips }) => ips.map(canonicalIp),

@@ -149,6 +149,7 @@ function subscribe<R>(readers: Map<string, Set<R>>, name: string, reader: R, rea
 export class Graph {
   readonly #pending = new Set<() => void>();
   #settling = false;
+  recomputed = 0;
 
   /** To be recomputed by `settle`. */
   add(recompute: () => void): void {
@@ -165,6 +166,7 @@ export class Graph {
     try {
       for (const recompute of this.#pending) {
         this.#pending.delete(recompute);
+        this.recomputed += 1;
         recompute();
       }
     } finally {

@@ -703,6 +703,21 @@ test("routes of an EgressNetwork send on as it was meant, or to a Service; its p
   assert.equal(names(ask(cluster, { ...OUTSIDE, port: 80 })), ["http-egress-allow"]);
 });
 
+test("what the status refuses has no effect: routes of headless Services, and of EgressNetworks within the cluster", () => {
+  const byName = { kind: "service", namespace: "emoji", name: "web", port: 80 } as const;
+  const headless = new PolicyCluster().apply(
+    service("web", { spec: { clusterIP: "None" } }),
+    httpRoute("one"),
+  );
+  assert.equal(names(ask(headless, byName)), ["http"]);
+  const parentRefs = [{ group: POLICY, kind: "EgressNetwork", name: "out", port: 443 }];
+  const overlapping = new PolicyCluster().apply(
+    egress("out", { trafficPolicy: "Deny", networks: [{ cidr: "0.0.0.0/0" }] }),
+    httpRoute("one", { parentRefs }),
+  );
+  assert.equal(names(ask(overlapping, OUTSIDE)), ["http-egress-deny"]);
+});
+
 // ---- what cannot be ----
 
 const BROKEN: [string, object][] = [
