@@ -8,12 +8,14 @@ import type {
   GrpcRoute,
   HttpRoute,
   OpaqueRoute,
+  OpaqueRouteBackend,
   OpaqueRouteFilter,
   OutboundPolicy,
   TlsRoute,
 } from "../api/outbound.ts";
 import { durationMs } from "../api/time.ts";
 import type { SniMatch } from "../api/tls-route.ts";
+import type { Distribution, Weighted } from "./distribution.ts";
 import {
   hasProfileRoutes,
   type OutboundRoutes,
@@ -24,7 +26,7 @@ import {
   targetOf,
 } from "./outbound-routes.ts";
 import { PolicyError } from "./policy-error.ts";
-import { type RouteRef, refOf } from "./route-match.ts";
+import { type RouteRef, refOf, refText } from "./route-match.ts";
 import type { Trace } from "./trace.ts";
 
 /**
@@ -64,9 +66,14 @@ export function inboundProtocol(
   return { mode, timeout: detect?.timeout ? durationMs(detect.timeout) : defaultTimeout };
 }
 
+/** Where connections of bytes may go. */
+export interface OpaqueBackend extends Weighted {
+  readonly target: Target;
+}
+
 export interface TlsRoutes {
-  readonly targets: readonly Target[];
-  find(sni: string | undefined): Target | undefined;
+  readonly backends: readonly OpaqueBackend[];
+  find(sni: string | undefined): Distribution<OpaqueBackend> | undefined;
 }
 
 export interface OutboundProtocol {
@@ -75,7 +82,7 @@ export interface OutboundProtocol {
   /** Of HTTP/1 and of HTTP/2 requests; undefined: the policy cannot be applied. */
   readonly http1: OutboundRoutes | undefined;
   readonly http2: OutboundRoutes | undefined;
-  readonly opaque: Target;
+  readonly opaque: Distribution<OpaqueBackend>;
   /** Of TLS connections, by the server name that they ask for; undefined: they are not told apart. */
   readonly tls: TlsRoutes | undefined;
   /** The name of the service, `name:port`, for labels; undefined for bare addresses. */
@@ -107,8 +114,8 @@ export function outboundProtocol(
   const http1 = routes(first ?? second);
   const http2 = second === undefined ? http1 : routes(second);
   const opaque =
-    opaqueTarget(detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
-    (protocol?.opaque ? fallback : (http1?.only?.target ?? fallback));
+    opaqueBackends(detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
+    onlyBackend(protocol?.opaque ? fallback : (http1?.only?.target ?? fallback));
   let mode: ProtocolMode = "detect";
   if (profile?.opaqueProtocol) {
     mode = "opaque";
@@ -170,19 +177,41 @@ function compileRoutes(
   }
 }
 
-/** The backend of the first rule: a Service's default route has exactly one. */
-function opaqueTarget(
+const onlyBackend = (target: Target): Distribution<OpaqueBackend> => ({
+  kind: "first",
+  backends: [{ target, weight: 1, text: target.kind }],
+});
+
+/** The backends of the first rule that has some; what its filters refuse goes nowhere. */
+function opaqueBackends(
   routes: readonly Pick<MessageOf<typeof OpaqueRoute>, "rules">[] | undefined,
-): Target | undefined {
+): Distribution<OpaqueBackend> | undefined {
   for (const route of routes ?? []) {
     for (const { backends, filters } of route.rules) {
-      const first = backends?.firstAvailable?.backends[0] ?? backends?.randomAvailable?.backends[0]?.backend;
-      const refused = refusalOf(filters) ?? refusalOf(first?.filters);
-      const target = refused ?? targetOf(first?.backend);
-      if (target) return target;
+      const refused = refusalOf(filters);
+      if (refused) return onlyBackend(refused);
+      const { firstAvailable, randomAvailable } = backends ?? {};
+      const found = firstAvailable
+        ? firstAvailable.backends.map((backend) => opaqueBackend(backend, 1))
+        : (randomAvailable?.backends ?? []).map(({ backend, weight }) => opaqueBackend(backend, weight));
+      if (found.length > 0) return { kind: firstAvailable ? "first" : "random", backends: found };
     }
   }
   return undefined;
+}
+
+function opaqueBackend(
+  message: MessageOf<typeof OpaqueRouteBackend> | undefined,
+  weight: number,
+): OpaqueBackend {
+  const text = refText(refOf(message?.backend?.metadata));
+  const target = refusalOf(message?.filters) ??
+    targetOf(message?.backend) ?? {
+      kind: "nowhere",
+      refusal: "no-route",
+      why: `there is no way to ${text}`,
+    };
+  return { target, weight, text };
 }
 
 /** What filters of bytes say: nothing of them goes on. */
@@ -197,17 +226,17 @@ function refusalOf(filters: readonly MessageOf<typeof OpaqueRouteFilter>[] | und
 /** The most specific route for a server name: an exact name, then the longest suffix, then one without names. */
 function compileTlsRoutes(routes: readonly MessageOf<typeof TlsRoute>[]): TlsRoutes {
   const compiled = routes.flatMap(({ snis, rules }) => {
-    const target = opaqueTarget([{ rules }]);
-    return target ? [{ target, names: snis.map(compileSni) }] : [];
+    const backends = opaqueBackends([{ rules }]);
+    return backends ? [{ backends, names: snis.map(compileSni) }] : [];
   });
   return {
-    targets: compiled.map(({ target }) => target),
+    backends: compiled.flatMap(({ backends }) => backends.backends),
     find(sni) {
-      let best: Target | undefined;
+      let best: Distribution<OpaqueBackend> | undefined;
       let bestRank = -1;
-      for (const { target, names } of compiled) {
+      for (const { backends, names } of compiled) {
         const rank = names.length === 0 ? 0 : Math.max(...names.map((name) => sniRank(name, sni)));
-        if (rank > bestRank) [best, bestRank] = [target, rank];
+        if (rank > bestRank) [best, bestRank] = [backends, rank];
       }
       return best;
     },

@@ -46,7 +46,7 @@ const pathOf = (routes: OutboundRoutes | undefined) => {
 test("an unknown address is read by its first bytes and forwarded as it is", () => {
   const { mode, http1: routes, opaque, authority, timeout } = outboundProtocol(null, null, 80, 7);
   assert.equal(
-    [mode, routes?.only?.target, opaque, authority, timeout],
+    [mode, routes?.only?.target, opaque.backends[0]?.target, authority, timeout],
     ["detect", { kind: "original" }, { kind: "original" }, undefined, 7],
   );
 });
@@ -55,6 +55,42 @@ test("a named service without policy is balanced by its name", () => {
   const { http2, authority } = outboundProtocol(profile({ fullyQualifiedName: "web.ns" }), null, 80, 0);
   assert.equal(http2?.only?.target, { kind: "balance", path: "web.ns:80" });
   assert.is(authority, "web.ns:80");
+});
+
+test("connections of bytes: backends by weight, what is refused leads nowhere", () => {
+  const backend = (path: string) => ({ balancer: { discovery: { dst: { path } } } });
+  const weighted = (weight: number, path: string | undefined, filters: object[] = []) => ({
+    backend: { backend: path === undefined ? {} : backend(path), filters },
+    weight,
+  });
+  const of = (rule: object, kind = "opaque") => {
+    const protocol = { [kind]: { routes: [{ snis: [], rules: [{ filters: [], ...rule }] }] } };
+    const found = outboundProtocol(null, { protocol } as never, 80, 0);
+    const { backends } = kind === "tls" ? found.tls!.find("any")! : found.opaque;
+    return backends.map(({ target, weight }) => {
+      const where = target.kind === "balance" ? target.path : target.kind;
+      return `${where}${target.kind === "nowhere" ? ` ${target.refusal}: ${target.why}` : ""} ${weight}`;
+    });
+  };
+  const random = {
+    backends: {
+      randomAvailable: {
+        backends: [
+          weighted(9, "a:1"),
+          weighted(1, "b:1"),
+          weighted(2, "c:1", [{ invalid: { message: "Service not found c" } }]),
+        ],
+      },
+    },
+  };
+  const shares = ["a:1 9", "b:1 1", "nowhere no-route: Service not found c 2"];
+  assert.equal(of(random), shares);
+  assert.equal(of(random, "tls"), shares);
+  const first = { backends: { firstAvailable: { backends: [{ backend: backend("a:1"), filters: [] }] } } };
+  assert.equal(of(first), ["a:1 1"]);
+  assert.equal(of({ ...first, filters: [{ forbidden: {} }] }), [
+    "nowhere unauthorized: the policy forbids it 1",
+  ]);
 });
 
 test("the policy's backend goes before the profile's name", () => {

@@ -1,8 +1,9 @@
 // One original destination: what discovery says of it, how it is read, and the balancers that serve it. Made at the
 // first connection to the address, kept while any uses it, forgotten some time after.
 import { addressKey, addressOf, addressText } from "../../api/address.ts";
+import { chooseBackend, type Distribution } from "../../rules/distribution.ts";
 import type { OutboundRoutes, RouteRule, Target } from "../../rules/outbound-routes.ts";
-import { type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
+import { type OpaqueBackend, type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
 import { type BudgetOptions, DEFAULT_BUDGET, RetryBudget } from "../../rules/retry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Balancer } from "../balance/balancer.ts";
@@ -149,6 +150,15 @@ export class Destination {
     this.#budget = new RetryBudget(options);
   }
 
+  /** Where a connection of bytes goes: drawn anew for each. */
+  draw(backends: Distribution<OpaqueBackend> = this.protocol!.opaque): Target {
+    const { random } = this.#options.clock;
+    const backend = chooseBackend(backends, ({ target }) => this.available(target), random);
+    return (
+      backend?.target ?? { kind: "nowhere", refusal: "no-route", why: "no backend of its route has a weight" }
+    );
+  }
+
   /** Whether what is sent to a target may be answered now; what leads nowhere is answered at once. */
   available(target: Target): boolean {
     return target.kind === "nowhere" || this.balancer(target).available;
@@ -169,7 +179,9 @@ export class Destination {
 
   /** Balancers of backends that are no longer the destination's; what is in flight there ends in peace. */
   #dropUnused(protocol: OutboundProtocol): void {
-    const targets = [protocol.opaque, ...(protocol.tls?.targets ?? [])];
+    const targets = [...protocol.opaque.backends, ...(protocol.tls?.backends ?? [])].map(
+      ({ target }) => target,
+    );
     for (const routes of [protocol.http1, protocol.http2])
       for (const { target } of routes?.backends ?? []) targets.push(target);
     const wanted = new Set(targets.map((target) => this.#targetKey(target)));

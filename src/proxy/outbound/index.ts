@@ -196,9 +196,11 @@ class Outbound implements OutboundPath {
       return;
     }
     let reading: Reading | undefined;
+    // What the server might say first is heard from the backend that the connection would have.
+    const target = destination.draw();
     const hedge =
-      mode === "detect" && destination.protocol!.opaque.kind !== "nowhere"
-        ? this.#hedge(socket, destination, () => reading?.stop() ?? NOTHING)
+      mode === "detect" && target.kind !== "nowhere"
+        ? this.#hedge(socket, destination, target, () => reading?.stop() ?? NOTHING)
         : undefined;
     reading = readFirstBytes<Detected>(
       socket,
@@ -218,6 +220,7 @@ class Outbound implements OutboundPath {
           this.#http1(socket, destination, bytes);
         else if (ended && bytes.length === 0) socket.end();
         else if (verdict === "http2") this.#http2(socket, destination, bytes);
+        else if (hedge?.connected) this.#forward(socket, destination, bytes, ended, hedge, target);
         else this.#forward(socket, destination, bytes, ended, hedge);
       },
     );
@@ -236,8 +239,9 @@ class Outbound implements OutboundPath {
       { clock, timeout, limit: HELLO_LIMIT, decide },
       (hello, bytes, why) => {
         const sni = hello?.kind === "hello" ? hello.sni : undefined;
-        const target = hello?.kind === "hello" ? routes.find(sni) : undefined;
-        if (target) this.#forward(socket, destination, bytes, why === "ended", undefined, target);
+        const backends = hello?.kind === "hello" ? routes.find(sni) : undefined;
+        if (backends)
+          this.#forward(socket, destination, bytes, why === "ended", undefined, destination.draw(backends));
         else
           this.#refuse(
             socket,
@@ -249,13 +253,13 @@ class Outbound implements OutboundPath {
   }
 
   /** A connection for the case that the server speaks first. @param stop ends the wait for the client */
-  #hedge(socket: Socket, destination: Destination, stop: () => Buffer): Hedge<Endpoint> {
+  #hedge(socket: Socket, destination: Destination, target: Target, stop: () => Buffer): Hedge<Endpoint> {
     const hedge = new Hedge<Endpoint>({
       clock: this.#options.clock,
-      place: () => destination.balancer(destination.protocol!.opaque).pick(),
+      place: () => destination.balancer(target).pick(),
       dial: ({ opaque, target }, handler) => dial(opaque?.target ?? target, this.#shared.dial, handler),
       preface: ({ opaque }) => opaque?.preface,
-      onServer: () => this.#forward(socket, destination, stop(), false, hedge),
+      onServer: () => this.#forward(socket, destination, stop(), false, hedge, target),
       onFailed: (endpoint, error) => endpoint.noteFailure(error),
     });
     socket.once("close", () => hedge.drop());
@@ -306,7 +310,7 @@ class Outbound implements OutboundPath {
     bytes: Buffer,
     ended: boolean,
     hedge?: Hedge<Endpoint>,
-    target: Target = destination.protocol!.opaque,
+    target: Target = destination.draw(),
   ): void {
     if (target.kind === "nowhere") {
       this.#refuse(socket, target.refusal, target.why);

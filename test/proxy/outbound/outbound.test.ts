@@ -300,6 +300,39 @@ test_(
   },
 );
 
+test_("connections of bytes are shared by weight", async (keep) => {
+  const apps = [
+    keep(await RawServer.start((p) => p.send("a"))),
+    keep(await RawServer.start((p) => p.send("b"))),
+  ];
+  const proxy = await startOutbound(SERVICE);
+  keep(proxy.path);
+  const backend = (port: number) => ({
+    backend: { forward: { addr: addressOf("127.0.0.1", port), weight: 1, metricLabels: {} } },
+    filters: [],
+  });
+  const backends = {
+    randomAvailable: {
+      backends: [
+        { backend: backend(apps[0]!.port), weight: 3 },
+        { backend: backend(apps[1]!.port), weight: 1 },
+      ],
+    },
+  };
+  proxy.discovery.service("127.0.0.1:80", "db", [{ port: apps[0]!.port }]);
+  proxy.discovery.outboundPolicy("127.0.0.1", 80);
+  proxy.discovery.policies
+    .get("127.0.0.1:80")!
+    .set({ protocol: { opaque: { routes: [{ rules: [{ backends, filters: [] }] }] } } } as never);
+  for (let i = 0; i < 60; i += 1) {
+    const client = keep(new RawClient(proxy.port));
+    await until(() => client.received !== "", 5_000, "a greeting");
+  }
+  const [a, b] = apps.map(({ connections }) => connections.length) as [number, number];
+  assert.is(a + b, 60);
+  assert.ok(a > b && b > 0, `${a} and ${b}`);
+});
+
 test_("renewed credentials serve new connections, and old ones live on", async (keep) => {
   const app = keep(await RawServer.start(answering));
   const identity = authority.identity("client.test");
