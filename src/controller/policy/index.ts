@@ -16,23 +16,30 @@ export interface PolicyFacts extends InboundFacts, ClusterOutboundFacts {}
 export type { ServerMessage } from "./inbound.ts";
 export type { OutboundMessage, OutboundTarget } from "./outbound.ts";
 
+/** A message that may be many views', with its text. */
+interface Entry<T> {
+  readonly text: string;
+  readonly value: T;
+  uses: number;
+}
+
 /** Equal messages as one, so that what goes to many is held, and encoded, once. */
 class Shared<T> {
-  readonly #byText = new Map<string, { readonly value: T; uses: number }>();
+  readonly #byText = new Map<string, Entry<T>>();
 
-  take(text: string, value: T): T {
-    const known = this.#byText.get(text);
-    if (known) {
-      known.uses += 1;
-      return known.value;
+  take(text: string, value: T): Entry<T> {
+    let entry = this.#byText.get(text);
+    if (!entry) {
+      entry = { text, value, uses: 0 };
+      this.#byText.set(text, entry);
     }
-    this.#byText.set(text, { value, uses: 1 });
-    return value;
+    entry.uses += 1;
+    return entry;
   }
 
-  drop(text: string): void {
-    const known = this.#byText.get(text);
-    if (known && --known.uses === 0) this.#byText.delete(text);
+  drop(entry: Entry<T>): void {
+    entry.uses -= 1;
+    if (entry.uses === 0) this.#byText.delete(entry.text);
   }
 }
 
@@ -44,8 +51,7 @@ class View<T> implements Dependent {
   readonly #shared: Shared<T>;
   readonly #reading = new Reading(this);
   readonly #recompute = () => this.refresh();
-  current: T | undefined;
-  #text: string | undefined;
+  #entry: Entry<T> | undefined;
 
   constructor(compute: (reading: Reading) => T | undefined, graph: Graph, shared: Shared<T>) {
     this.#compute = compute;
@@ -62,19 +68,22 @@ class View<T> implements Dependent {
     this.#reading.forget();
     const value = this.#compute(this.#reading);
     const text = value === undefined ? undefined : textOf(value);
-    if (text === this.#text) return;
-    const old = this.#text;
-    this.#text = text;
-    this.current = text === undefined ? undefined : this.#shared.take(text, value!);
-    if (old !== undefined) this.#shared.drop(old);
+    const old = this.#entry;
+    if (text === old?.text) return;
+    this.#entry = text === undefined ? undefined : this.#shared.take(text, value!);
+    if (old) this.#shared.drop(old);
     for (const listener of [...this.listeners]) listener(this.current);
+  }
+
+  get current(): T | undefined {
+    return this.#entry?.value;
   }
 
   close(): void {
     this.#reading.forget();
     this.#graph.cancel(this.#recompute);
-    if (this.#text !== undefined) this.#shared.drop(this.#text);
-    this.#text = undefined;
+    if (this.#entry) this.#shared.drop(this.#entry);
+    this.#entry = undefined;
   }
 }
 

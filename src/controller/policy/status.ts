@@ -252,9 +252,13 @@ function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): 
     .group("namespace", namespace, reading, (other) => byAge(other, server) < 0)
     .sort(byAge);
   if (older.length === 0) return undefined;
-  const workloads: Workload[] = store.pods
-    .group("namespace", namespace, reading, (pod) => selectsWorkload(server, { ...pod, kind: "Pod" }))
-    .map((pod) => ({ ...pod, kind: "Pod" }));
+  const pods = store.pods.group("namespace", namespace, reading, (pod) =>
+    selectsWorkload(server, { ...pod, kind: "Pod" }),
+  );
+  const machines = store.externalWorkloads.group("namespace", namespace, reading, (machine) =>
+    selectsWorkload(server, machine),
+  );
+  const workloads: Workload[] = [...pods.map((pod) => ({ ...pod, kind: "Pod" as const })), ...machines];
   const found = new Map<string, string>();
   for (const workload of workloads) {
     for (const port of portsOf(server, workload)) {
@@ -263,9 +267,9 @@ function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): 
     }
   }
   if (found.size === 0) return undefined;
-  const where = [...found].map(([name, port]) => `port ${port} of pods that Server ${name} selects`);
+  const where = [...found].map(([name, port]) => `port ${port} where Server ${name} selects it too`);
   return {
     reason: "ServerOverlap",
-    message: `this Server has no effect on ${where.join(", ")} too: the older Server speaks for a port`,
+    message: `this Server has no effect on ${where.join(", ")}: the older Server speaks for a port`,
   };
 }

@@ -34,7 +34,8 @@ export class PolicyStore {
     namespace: inNamespace,
     ip: ({ ips, live }) => (live ? ips.map(canonicalIp) : []),
   });
-  readonly externalWorkloads = new Table<ExternalWorkloadRecord, "ip">({
+  readonly externalWorkloads = new Table<ExternalWorkloadRecord, "namespace" | "ip">({
+    namespace: inNamespace,
     ip: ({ ips }) => ips.map(canonicalIp),
   });
   readonly services = new Table<ServiceRecord, "ip">({ ip: ({ clusterIPs }) => clusterIPs.map(canonicalIp) });
