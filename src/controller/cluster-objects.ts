@@ -10,7 +10,7 @@ import {
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
 
 /** Keys of Linkerd's that decide here. */
-const ANNOTATION = {
+export const ANNOTATION = {
   opaquePorts: "config.linkerd.io/opaque-ports",
   skipInbound: "config.linkerd.io/skip-inbound-ports",
   inboundPort: "config.linkerd.io/inbound-port",
@@ -82,7 +82,7 @@ export interface NamespaceRecord {
 }
 
 /** A port set from an annotation; what cannot be read counts as not there (injection reports it to the user). */
-function portsOf(
+export function portsOf(
   text: string | undefined,
   names: ReadonlyMap<string, number> = new Map(),
 ): PortRange[] | undefined {

@@ -37,7 +37,6 @@ export interface Workload {
 }
 
 export interface ServerRecord extends PolicyObject {
-  readonly uid: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly podSelector: LabelSelector | undefined;
   readonly externalWorkloadSelector: LabelSelector | undefined;

@@ -4,12 +4,6 @@ import { selectorMatches } from "./label-selector.ts";
 import { byAge, type ServerRecord, type Workload } from "./policy-records.ts";
 import type { Trace } from "./trace.ts";
 
-export interface ServerChoice {
-  readonly server: ServerRecord | undefined;
-  /** Servers that select the port too, and have no effect on it. */
-  readonly others: readonly ServerRecord[];
-}
-
 /** Whether a Server selects the workload, on whatever port. */
 export function selectsWorkload(server: ServerRecord, { kind, namespace, labels }: Workload): boolean {
   const selector = kind === "Pod" ? server.podSelector : server.externalWorkloadSelector;
@@ -35,21 +29,22 @@ export function selectsPort(server: ServerRecord, workload: Workload, port: numb
   return selected;
 }
 
+/** The Server that speaks for a port of a workload; undefined: none selects it. */
 export function chooseServer(
   servers: readonly ServerRecord[],
   workload: Workload,
   port: number,
   trace?: Trace,
-): ServerChoice {
-  const [server, ...others] = servers
+): ServerRecord | undefined {
+  const [chosen, ...others] = servers
     .filter((candidate) => selectsPort(candidate, workload, port, trace))
     .sort(byAge);
-  if (server) trace?.add(`Server ${server.namespace}/${server.name}`, true, "it selects the port");
+  if (chosen) trace?.add(`Server ${chosen.namespace}/${chosen.name}`, true, "it selects the port");
   for (const other of others)
     trace?.add(
       `Server ${other.namespace}/${other.name}`,
       false,
-      `it selects the port too, but ${server!.name} is older, or of the same age with a name before it`,
+      `it selects the port too, but ${chosen!.name} is older, or of the same age with a name before it`,
     );
-  return { server, others };
+  return chosen;
 }

@@ -83,7 +83,7 @@ export function serverOf(
   const candidates = store.servers.group("namespace", workload.namespace, reading, (server) =>
     selectsPort(server, workload, port),
   );
-  const { server } = chooseServer(candidates, workload, port, trace);
+  const server = chooseServer(candidates, workload, port, trace);
   if (server) {
     const { clusterNetworks, domain } = facts;
     return inboundServer(

@@ -33,7 +33,8 @@ import type {
 } from "../../rules/policy-records.ts";
 import { type AnnotationProblem, trafficSettings } from "../../rules/traffic-annotations.ts";
 import { parseCidr } from "../../util/ip.ts";
-import { type PortRange, parsePortSet } from "../../util/port-set.ts";
+import type { PortRange } from "../../util/port-set.ts";
+import { ANNOTATION, portsOf } from "../cluster-objects.ts";
 import { createdAt } from "./route-record.ts";
 
 /** An object of whatever version, of whose spec nothing is taken for granted. */
@@ -57,7 +58,6 @@ export function serverRecord(object: Spec<Server>): ServerRecord {
   const isKnown = PROXY_PROTOCOLS.includes(proxyProtocol as ProxyProtocol);
   return {
     ...identity(object),
-    uid: object.metadata.uid ?? "",
     labels: object.metadata.labels ?? {},
     podSelector,
     externalWorkloadSelector,
@@ -200,25 +200,20 @@ export interface ExternalWorkloadRecord extends Workload {
 
 export function externalWorkloadRecord(object: Spec<ExternalWorkload>): ExternalWorkloadRecord {
   const { annotations = {}, labels = {}, namespace = "", name } = object.metadata;
+  const ports = (object.spec?.ports ?? []).map((port) => ({ name: port.name ?? "", port: port.port ?? 0 }));
   return {
     kind: "ExternalWorkload",
     namespace,
     name,
     labels,
-    ports: (object.spec?.ports ?? []).map((port) => ({ name: port.name ?? "", port: port.port ?? 0 })),
+    ports,
     ips: (object.spec?.workloadIPs ?? []).flatMap(({ ip = "" }) => (isIP(ip) ? [ip] : [])),
-    defaultPolicy: annotations["config.linkerd.io/default-inbound-policy"],
-    opaquePorts: portSetOf(annotations["config.linkerd.io/opaque-ports"]),
+    defaultPolicy: annotations[ANNOTATION.defaultPolicy],
+    opaquePorts: portsOf(
+      annotations[ANNOTATION.opaquePorts],
+      new Map(ports.map((port) => [port.name, port.port])),
+    ),
   };
-}
-
-function portSetOf(text: string | undefined): PortRange[] | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return parsePortSet(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** What the annotations of an object about traffic say that is not understood. */

@@ -11,8 +11,6 @@ import {
   type ExtraFilter,
   GATEWAY_GROUP,
   type ParentRef,
-  POLICY_GROUP,
-  ROUTE_KINDS,
   type RouteFilter,
   type RouteKind,
   type RouteRecord,
@@ -106,8 +104,6 @@ export interface RouteObject extends KubeObject {
 }
 
 export type RouteParentStatus = RouteStatus["parents"][number];
-
-export const isRouteKind = (kind: string): kind is RouteKind => ROUTE_KINDS.includes(kind as RouteKind);
 
 /** What a route asks that cannot be had. */
 class UnsupportedError extends Error {}
@@ -404,7 +400,3 @@ const MAX_TIMEOUT = 31_536_000_000;
 function retryOf({ codes, attempts, backoff }: NonNullable<RuleSpec["retry"]>): RuleRetry {
   return { attempts: attempts ?? 1, codes: [...(codes ?? [])], backoff: timeoutOf("retry.backoff", backoff) };
 }
-
-/** Whether a route of this group and kind is one that the mesh knows. */
-export const isKnownRoute = (group: string, kind: string): boolean =>
-  isRouteKind(kind) && (group === GATEWAY_GROUP || (group === POLICY_GROUP && kind === "HTTPRoute"));

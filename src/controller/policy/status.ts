@@ -19,7 +19,7 @@ import {
   type Workload,
 } from "../../rules/policy-records.ts";
 import { parentKind } from "../../rules/route-parents.ts";
-import { portsOf, selectsPort, selectsWorkload } from "../../rules/server-choice.ts";
+import { chooseServer, portsOf, selectsWorkload } from "../../rules/server-choice.ts";
 import type { AnnotationProblem } from "../../rules/traffic-annotations.ts";
 import { problemOf } from "./outbound.ts";
 import type { RouteParentStatus } from "./route-record.ts";
@@ -248,9 +248,8 @@ export function warningsOf(store: PolicyStore, subject: StatusSubject, reading: 
 /** Where an older Server speaks for ports that this one selects too. */
 function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): Warning | undefined {
   const { namespace } = server;
-  const older = store.servers
-    .group("namespace", namespace, reading, (other) => byAge(other, server) < 0)
-    .sort(byAge);
+  // Only an older one can win.
+  const older = store.servers.group("namespace", namespace, reading, (other) => byAge(other, server) < 0);
   if (older.length === 0) return undefined;
   const pods = store.pods.group("namespace", namespace, reading, (pod) =>
     selectsWorkload(server, { ...pod, kind: "Pod" }),
@@ -262,7 +261,7 @@ function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): 
   const found = new Map<string, string>();
   for (const workload of workloads) {
     for (const port of portsOf(server, workload)) {
-      const winner = older.find((other) => selectsPort(other, workload, port));
+      const winner = chooseServer(older, workload, port);
       if (winner && !found.has(winner.name)) found.set(winner.name, `${port}`);
     }
   }

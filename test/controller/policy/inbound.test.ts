@@ -364,7 +364,7 @@ test("ExternalWorkloads have Servers and defaults of their own", () => {
   assert.is(ask(cluster, ref), undefined);
   cluster.apply(machine({ "config.linkerd.io/default-inbound-policy": "deny" }));
   assert.is(ask(cluster, ref)!.labels["name"], "deny", "a Server of pods is none of its");
-  cluster.apply(machine({ "config.linkerd.io/opaque-ports": "8080" }));
+  cluster.apply(machine({ "config.linkerd.io/opaque-ports": "http" }));
   assert.is(kindOf(ask(cluster, ref)!), "opaque");
   cluster.apply(
     server({ podSelector: undefined, externalWorkloadSelector: { matchLabels: { app: "web" } } }, "vms"),
