@@ -54,6 +54,8 @@ export interface ProxyConfig {
     readonly clusterNetworks: readonly string[];
   };
   readonly metricsRetainIdle: number;
+  /** Bytes in buffers beyond which nothing new is taken on; undefined: by the memory that the process may have. */
+  readonly maxBufferBytes: number | undefined;
   /** Where taps are served, and to which identity; undefined: nowhere. */
   readonly tap: (ListenAddress & { readonly client: string }) | undefined;
   readonly accessLog: "apache" | "json" | undefined;
@@ -102,6 +104,9 @@ const PREFIX = "LINKERD2_PROXY_";
 const DEFAULT_STREAM_WINDOW = 256 * 1024;
 const DEFAULT_CONNECTION_WINDOW = 1024 * 1024;
 const DEFAULT_MAX_STREAMS = 1_000;
+
+/** Accepted connections of a side, with about 20 KB each. */
+const DEFAULT_MAX_CONNECTIONS = 10_000;
 
 /** Peers hear of a pod's end over the API server; until then they may still connect to it, ms. */
 const DRAIN_GRACE = 2_000;
@@ -179,6 +184,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     ),
     failfastTimeout: duration(`${direction}_HTTP_FAILFAST_TIMEOUT`, defaults.failfastTimeout),
     maxInFlight: read(`${direction}_MAX_IN_FLIGHT`, 100_000, positive),
+    maxConnections: read(`${direction}_MAX_CONNECTIONS`, DEFAULT_MAX_CONNECTIONS, positive),
     keepAlive: duration(`${direction}_CONNECT_KEEPALIVE`, defaults.keepAlive),
     acceptKeepAlive: duration(`${direction}_ACCEPT_KEEPALIVE`, 0),
     userTimeout: duration(`${direction}_CONNECT_USER_TIMEOUT`, 0),
@@ -286,6 +292,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       }),
     },
     metricsRetainIdle: duration("METRICS_RETAIN_IDLE", 600_000),
+    maxBufferBytes: read<number | undefined>("MAX_BUFFER_BYTES", undefined, positive),
     tap: tapClient === undefined ? undefined : { ...tapAddress, client: tapClient },
     accessLog: read("ACCESS_LOG", undefined, (text) =>
       text === "none" ? undefined : oneOf(text, ["apache", "json"]),

@@ -2,6 +2,7 @@
 //
 //   configuration → trust anchors → control-plane clients → certificate → inbound, outbound → ready → drain
 import { readFile } from "node:fs/promises";
+import { totalmem } from "node:os";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { createLogger, parseLevel } from "../log/logger.ts";
 import { Registry } from "../metrics/registry.ts";
@@ -25,6 +26,8 @@ import { Taps } from "./tap/watch.ts";
 import { AccessLog } from "./telemetry/access-log.ts";
 import { resourceAttributes, SpanExporter, Tracing } from "./telemetry/tracing.ts";
 import { Watches } from "./telemetry/watches.ts";
+import { BufferBudget, defaultBufferLimit } from "./transport/buffer-budget.ts";
+import { connectionLimit, maxDescriptors } from "./transport/descriptors.ts";
 import { kernelOriginalDestination } from "./transport/original-dst.ts";
 import { kernelUserTimeout } from "./transport/user-timeout.ts";
 
@@ -106,7 +109,27 @@ export async function main(): Promise<void> {
     opaquePorts: config.inbound.opaquePorts,
   });
 
+  const descriptors = maxDescriptors();
+  const limited = <T extends { maxConnections: number }>(side: T): T => ({
+    ...side,
+    maxConnections: connectionLimit(side.maxConnections, descriptors),
+  });
+  const sides = { inbound: limited(config.inbound), outbound: limited(config.outbound) };
+  if (
+    sides.inbound.maxConnections < config.inbound.maxConnections ||
+    sides.outbound.maxConnections < config.outbound.maxConnections
+  )
+    log.warn("fewer connections are accepted than configured: the limit of open files is low", {
+      descriptors,
+      inbound: sides.inbound.maxConnections,
+      outbound: sides.outbound.maxConnections,
+    });
   const shared = {
+    buffers: new BufferBudget({
+      clock,
+      registry,
+      limit: config.maxBufferBytes ?? defaultBufferLimit(memoryLimit()),
+    }),
     discovery,
     identity,
     originalDestination: await kernelOriginalDestination(),
@@ -125,8 +148,8 @@ export async function main(): Promise<void> {
     for (const side of [watches.inbound, watches.outbound]) side.add(new Tracing({ exporter, clock, ratio }));
   }
   const paths = [
-    createInbound({ ...shared, config: config.inbound, watches: watches.inbound }),
-    createOutbound({ ...shared, config: config.outbound, watches: watches.outbound }),
+    createInbound({ ...shared, config: sides.inbound, watches: watches.inbound }),
+    createOutbound({ ...shared, config: sides.outbound, watches: watches.outbound }),
   ];
   let unready: string | undefined = "waiting for the first certificate";
   const drain = new Drain({
@@ -154,6 +177,11 @@ export async function main(): Promise<void> {
   // What the pod serves is looked up at once, so that the first request finds its policy.
   for (const port of config.inbound.ports.slice(0, MAX_EAGER_PORTS)) discovery.serverPolicy(port);
 
+  try {
+    for (const path of paths) await path.listen();
+  } catch (error) {
+    fail("cannot open the proxy's ports", error);
+  }
   log.info("starting", { version: VERSION, identity: config.identity.localName, admin: admin.port });
   const notice = setInterval(() => log.warn("still waiting for the first certificate"), WAIT_NOTICE).unref();
   identity.start();
@@ -161,17 +189,23 @@ export async function main(): Promise<void> {
   clearInterval(notice);
   if (drain.reason !== undefined) return;
   try {
-    for (const path of paths) await path.listen();
     if (config.tap) {
       const taps = new Taps([watches.inbound, watches.outbound], clock);
       await listenTap({ ...config.tap, identity, taps, clock, log, registry });
     }
   } catch (error) {
-    fail("cannot open the proxy's ports", error);
+    fail("cannot open the tap port", error);
   }
   unready = undefined;
   log.info("ready");
   new MemoryKeeper(await processMemory(), clock, log);
+}
+
+/** Bytes that the process may have; 0 when there is no limit. */
+function memoryLimit(): number {
+  // Without a limit it may be a number that no machine has.
+  const limit = process.constrainedMemory();
+  return limit < totalmem() ? limit : 0;
 }
 
 /** What the pod says of itself in its spans. */

@@ -70,6 +70,7 @@ export interface OriginalDestination {
 export type SetUserTimeout = (socket: net.Socket, ms: number) => void;
 
 export interface DataPath {
+  /** Resolves once the ports are bound. What connects before there is a certificate waits for it. */
   listen(): Promise<void>;
   /** Stops accepting after a grace, finishes what is in flight; resolves when drained, or after `timeout` ms. */
   drain(timeout: number): Promise<void>;
@@ -92,6 +93,8 @@ export interface DataPathConfig {
   readonly failfastTimeout: number;
   /** Requests waiting for response headers; more are shed. */
   readonly maxInFlight: number;
+  /** Connections accepted and open at a time; further ones are closed as they come. */
+  readonly maxConnections: number;
   /** Delay before the first TCP keep-alive probe, of dialled and of accepted connections; 0: none. */
   readonly keepAlive: number;
   readonly acceptKeepAlive: number;

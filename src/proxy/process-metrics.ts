@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import type { Registry } from "../metrics/registry.ts";
 import { VERSION } from "../util/version.ts";
+import { maxDescriptors } from "./transport/descriptors.ts";
 
 export function registerProcessMetrics(registry: Registry): void {
   registry
@@ -18,6 +19,9 @@ export function registerProcessMetrics(registry: Registry): void {
     .gauge("process_anonymous_memory_bytes", "Memory that no other copy of the process shares.")
     .labels();
   const files = registry.gauge("process_open_fds", "Open file descriptors.").labels();
+  const most = maxDescriptors();
+  if (most !== undefined)
+    registry.gauge("process_max_fds", "Most file descriptors that may be open.").labels().set(most);
   let counted = 0;
   registry.onCollect(() => {
     const { user, system } = process.cpuUsage();

@@ -222,7 +222,7 @@ export const PASSPORTS = {
     4,
     "stream idle timeout",
     "stream idle for too long",
-    "Neither side sent a byte for as long as the route allows.",
+    "Neither side sent a byte for as long as the route allows; or one had ended, and the other was silent for 5 min.",
     "Raise `timeout.linkerd.io/idle`, or let the application send something from time to time.",
   ),
 
@@ -324,8 +324,8 @@ export const PASSPORTS = {
     14,
     "load shed",
     "service overloaded",
-    "More requests wait than the proxy allows.",
-    "Scale the destination, or slow the callers.",
+    "More requests wait than the proxy allows, or it holds more bytes in its buffers than it may.",
+    "Scale the destination, or slow the callers; see `mesh_buffer_bytes` of the proxy's metrics.",
   ),
   shutdown: entry(
     602,
@@ -335,6 +335,24 @@ export const PASSPORTS = {
     "proxy shutting down",
     "The proxy is ending and its deadline has passed.",
     "Nothing, if it is a rollout; else raise the shutdown grace period.",
+  ),
+  "connection-limit": entry(
+    603,
+    0,
+    14,
+    "connection limit",
+    "too many connections",
+    "As many connections are open as this side of the proxy may have; further ones are closed as they come.",
+    "Find the client that opens so many (`tcp_open_connections`), or raise LINKERD2_PROXY_INBOUND_MAX_CONNECTIONS or LINKERD2_PROXY_OUTBOUND_MAX_CONNECTIONS with `config.linkerd.io/proxy-additional-env`.",
+  ),
+  "out-of-sockets": entry(
+    604,
+    503,
+    14,
+    "out of sockets",
+    "no socket left for the connection",
+    "The proxy could not make a connection: it has no descriptor, port or kernel memory left. The endpoint is not to blame.",
+    "Look at `process_open_fds` and `process_max_fds`, and at how many connections go to one address: some 28,000 ports can be used for each.",
   ),
 } as const satisfies Record<string, Passport>;
 

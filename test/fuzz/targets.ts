@@ -19,6 +19,8 @@ export const TARGETS: Readonly<Record<string, () => Promise<Target>>> = {
   "http2-connection": () => import("./http2-connection.ts"),
   huffman: () => import("./huffman.ts"),
   protobuf: () => import("./protobuf.ts"),
+  "client-hello": () => import("./client-hello.ts"),
+  "transport-header": () => import("./transport-header.ts"),
 };
 
 export const corpusOf = (target: string): string => join(packageRoot(), "test/fuzz/corpus", target);

@@ -60,6 +60,7 @@ interface Running {
   readonly proxy: ProxyProcess;
   readonly admin: string;
   readonly adminPort: number;
+  readonly inboundPort: number;
   readonly service: IdentityService;
   readonly watched: number[];
 }
@@ -102,7 +103,7 @@ async function withProxy(run: (running: Running) => Promise<void>, certify = tru
     LINKERD2_PROXY_WARP_SPEED: "9",
   });
   try {
-    await run({ proxy, admin: `http://127.0.0.1:${adminPort}`, adminPort, service, watched });
+    await run({ proxy, admin: `http://127.0.0.1:${adminPort}`, adminPort, inboundPort, service, watched });
   } finally {
     proxy.kill();
     await proxy.exit;
@@ -166,6 +167,25 @@ test("without a certificate it lives, says why it is not ready, and still ends o
     await until(() => service.asked.length > 1);
     proxy.process.kill("SIGINT");
     assert.equal(await proxy.exit, [0, null]);
+  }, false));
+
+test("who connects before there is a certificate is neither refused nor kept from it", () =>
+  withProxy(async ({ proxy, admin, inboundPort, service }) => {
+    await until(() => service.asked.length > 0, 20_000, "the first request for a certificate");
+    const early = connectTls({
+      port: inboundPort,
+      host: "127.0.0.1",
+      servername: NAME,
+      rejectUnauthorized: false,
+    });
+    await once(early, "connect");
+    assert.equal(await fetchText(`${admin}/ready`), [503, "waiting for the first certificate\n"]);
+    service.answer = service.honest;
+    await once(early, "secureConnect");
+    assert.is(early.getPeerX509Certificate()?.subjectAltName, `DNS:${NAME}`);
+    early.destroy();
+    await until(async () => (await fetchText(`${admin}/ready`))[0] === 200, 20_000, "ready");
+    assert.not.match(proxy.log, /cannot open/);
   }, false));
 
 test("a port that is taken: said, and exit 1", async () => {

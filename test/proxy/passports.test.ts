@@ -128,8 +128,11 @@ const meshed =
 const prefixOnly = { path: { prefix: "/only" }, headers: [], queryParams: [] };
 const milliseconds = (ms: number) => ({ seconds: 0, nanos: ms * 1e6 });
 
-/** Only clients that do not come from loopback can be refused: see inbound/authorization.test.ts. */
-type Elsewhere = "unauthorized";
+/**
+ * Only clients that do not come from loopback can be refused: see inbound/authorization.test.ts. To run out of
+ * descriptors takes a process of its own: see transport/acceptor.test.ts.
+ */
+type Elsewhere = "unauthorized" | "out-of-sockets";
 
 const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
   "request-line": async (keep) => {
@@ -256,6 +259,8 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
     await proxy.path.drain(20);
     return seen;
   },
+  "connection-limit": async (keep) =>
+    ask(keep, await before(keep, () => {}, { config: { maxConnections: 0 } }), GET),
   "load-shed": async (keep) => ask(keep, await before(keep, () => {}, { config: { maxInFlight: 0 } }), GET),
 };
 

@@ -67,13 +67,15 @@ export class IdentityService {
   readonly clients: (string | undefined)[] = [];
   /** Replace to misbehave. */
   answer: (request: MessageOf<typeof CertifyRequest>) => Partial<MessageOf<typeof CertifyResponse>>;
+  /** What `answer` is at first. */
+  readonly honest: IdentityService["answer"];
   readonly grpc: GrpcServer;
   readonly #tls: Server;
   readonly #sockets = new Set<Socket>();
 
   private constructor(authority: Authority, name: string, lifetime: number) {
     this.grpc = new GrpcServer({ log: createLogger({ level: "off" }), registry: new Registry() });
-    this.answer = (request) => {
+    this.honest = (request) => {
       const { spki } = parseCsr(request.certificateSigningRequest);
       const leaf = authority.leaf(spki, request.identity, lifetime);
       return {
@@ -82,6 +84,7 @@ export class IdentityService {
         validUntil: timestampOf(leaf.notAfter),
       };
     };
+    this.answer = this.honest;
     this.grpc.unary(Certify, async (request) => {
       this.asked.push({
         token: request.token.toString(),

@@ -256,7 +256,7 @@ export function createAuthority() {
 export class FakeIdentity implements IdentitySource {
   readonly localName: string;
   current: Credentials | undefined;
-  readonly ready = Promise.resolve();
+  ready: Promise<void> = Promise.resolve();
   constructor(localName: string, credentials?: Credentials) {
     this.localName = localName;
     this.current = credentials;
@@ -286,6 +286,7 @@ const baseConfig: DataPathConfig = {
   poolMaxIdle: 10_000,
   failfastTimeout: 3_000,
   maxInFlight: 100_000,
+  maxConnections: 10_000,
   keepAlive: 0,
   acceptKeepAlive: 0,
   userTimeout: 0,

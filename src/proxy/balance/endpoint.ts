@@ -240,7 +240,7 @@ export class Endpoint implements ClientOwner, Route {
 
   /** A connection could not be made: leave the choice at once, and come back when a probe connects. */
   noteFailure(error: DialError): void {
-    if (this.#retired || error.key === "upstream-closed" || error.key === "no-certificate") return;
+    if (this.#retired || NOT_ITS_FAULT.has(error.key)) return;
     this.failedAt = this.#shared.clock.monotonic();
     if (this.reachable) {
       this.reachable = false;
@@ -274,6 +274,13 @@ export class Endpoint implements ClientOwner, Route {
     this.#http2?.close();
   }
 }
+
+/** Says nothing of whether the endpoint can be reached. */
+const NOT_ITS_FAULT: ReadonlySet<PassportKey> = new Set<PassportKey>([
+  "upstream-closed",
+  "no-certificate",
+  "out-of-sockets",
+]);
 
 /** One connection made for no other reason than to learn that it can be. */
 class Probe implements DialHandler {

@@ -12,6 +12,7 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { Upstream, UpstreamHandler } from "../http/exchange.ts";
 import type { Field, RequestEdits, RequestHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
+import { abort } from "../transport/abort.ts";
 import {
   type DialError,
   type DialHandler,
@@ -165,7 +166,9 @@ export class ClientConnection implements DialHandler, Upstream {
   cancel(): void {
     this.#handler = undefined;
     this.#raw = undefined;
-    this.socket.destroy();
+    // After a half-close, an end would say nothing new.
+    if (this.#state === TUNNEL && this.socket.writableEnded) abort(this.socket);
+    else this.socket.destroy();
   }
 
   #begin(isHead: boolean, isConnect: boolean, mayUpgrade: boolean): void {

@@ -20,6 +20,8 @@ import type { Exchange, LocalResponse, Route, Service, Upstream } from "../http/
 import { BODY_TIMEOUT, HEAD_TIMEOUT, STALL_TIMEOUT } from "../http/limits.ts";
 import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
+import { abort } from "../transport/abort.ts";
+import { HALF_CLOSED, Linger } from "../transport/linger.ts";
 import { givePage, PAGE_SIZE, takePage } from "../transport/pages.ts";
 import { answer, response } from "./answer.ts";
 import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
@@ -102,6 +104,10 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   #reading = false;
   /** Bytes of a response that more may follow in this turn. */
   #waiting: Buffer | undefined;
+  /** Of a tunnel: ends it when one side has ended and the other is silent. */
+  #halfClosed: Linger | undefined;
+  /** Of a tunnel: the server has ended its side. */
+  #upstreamEnded = false;
 
   constructor(socket: Socket, service: Service, options: ServerConnectionOptions) {
     super(service, options.clock);
@@ -337,6 +343,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     switch (this.#state) {
       case TUNNEL:
         this.upstream?.end(undefined);
+        this.#halfClosed!.begin();
         break;
       case CLOSED:
         break;
@@ -384,15 +391,32 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   #onClosed(): void {
     const between = this.#state === HEAD;
+    const tunnel = this.#state === TUNNEL;
     this.#state = CLOSED;
     this.#clearTimer();
     this.clock.clear(this.#stall);
     this.clock.clear(this.#bodyWatch);
-    this.leaveUpstream(false);
+    const orderly = this.#upstreamFinishes(tunnel);
+    this.leaveUpstream(orderly);
     this.service.abandon(this);
-    if (!between) this.ended({ status: this.status, complete: false });
+    if (!between) this.ended({ status: this.status, complete: orderly });
     this.#tcp.closed(this.#errno);
     this.#onClose(this);
+  }
+
+  /** Of a tunnel of which both ends were said, the upstream may still have to take the last bytes: it is let finish. */
+  #upstreamFinishes(tunnel: boolean): boolean {
+    this.#halfClosed?.stop();
+    const { upstream } = this;
+    const bothEnded = tunnel && this.#upstreamEnded && this.socket.readableEnded;
+    if (!bothEnded || !upstream || this.#errno !== undefined) return false;
+    this.#halfClosed = new Linger(
+      this.clock,
+      () => 0,
+      () => upstream.cancel(),
+    );
+    this.#halfClosed.begin();
+    return true;
   }
 
   #clearTimer(): void {
@@ -594,7 +618,9 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
     if (this.#state === TUNNEL) {
+      this.#upstreamEnded = true;
       this.socket.end();
+      this.#halfClosed!.begin();
       return;
     }
     if (this.#chunkedResponse)
@@ -627,6 +653,15 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   #openTunnel(head: ResponseHead | undefined, status: number): void {
     this.#begins(head, status);
     this.#state = TUNNEL;
+    const { socket } = this;
+    this.#halfClosed = new Linger(
+      this.clock,
+      () => socket.bytesRead + socket.bytesWritten - socket.writableLength,
+      () => {
+        this.service.failed(this, "idle-timeout", HALF_CLOSED);
+        abort(socket);
+      },
+    );
     this.#chunkedResponse = false;
   }
 
@@ -650,11 +685,17 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   ): void {
     const tunnel = this.#state === TUNNEL;
     const started = this.responseStarted;
+    if (this.#state === CLOSED) {
+      this.#halfClosed?.stop();
+      return;
+    }
     // Of a tunnel both ends were said: an orderly end. Otherwise the client must not take the break for one.
     this.leaveUpstream(tunnel && errno === undefined, tunnel ? undefined : key);
     if (tunnel) {
-      if (errno === undefined) this.socket.destroySoon();
-      else abort(this.socket);
+      if (errno === undefined) {
+        this.socket.destroySoon();
+        this.#halfClosed!.begin();
+      } else abort(this.socket);
     } else if (started) abort(this.socket);
     // The idle connection may have been closing when the request was sent: then nobody has read it.
     else if (this.mayRepeat(upstream, key, unprocessed)) this.service.dispatch(this);
@@ -731,11 +772,4 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.socket.resume();
     this.#timer = this.clock.after(LINGER_TIMEOUT, () => this.socket.destroy());
   }
-}
-
-/** Ends a connection so that its peer sees a failure, not an end. */
-function abort(socket: Socket): void {
-  // Only plain sockets can be reset; with TLS the missing close_notify says the same.
-  if ("encrypted" in socket) socket.destroy();
-  else socket.resetAndDestroy();
 }

@@ -11,6 +11,7 @@ import { AcceptedExchange } from "../http/accepted-exchange.ts";
 import { errorFields, errorText, grpcFields } from "../http/answer.ts";
 import type { LocalResponse, Upstream } from "../http/exchange.ts";
 import type { Field, ResponseHead } from "../http/message.ts";
+import { HALF_CLOSED, Linger } from "../transport/linger.ts";
 import { ORIG_PROTO } from "./message.ts";
 import { Http2Request } from "./request.ts";
 import type { Http2ServerConnection } from "./server-connection.ts";
@@ -37,6 +38,10 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
   /** Body bytes that the upstream took but has no room for yet: the client gets no further room. */
   #unconsumed = 0;
   #tunnel = false;
+  /** Of a tunnel: ends it when one side has ended and the other is silent. */
+  #halfClosed: Linger | undefined;
+  /** Of a tunnel: the server has ended its side, and the client not yet. */
+  #upstreamEnded = false;
   /** The response has been said to its end. */
   #answered = false;
   #closed = false;
@@ -81,7 +86,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
       if (bytes.length > 0) this.#hold(bytes);
       if (!this.#sending) return;
       if (bytes.length > 0) this.#toUpstream(bytes);
-      if (end) this.upstream?.end(undefined);
+      if (end) this.#endUpstream(undefined);
     }
   }
 
@@ -98,7 +103,24 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     this.requestDone = true;
     this.requestEndedAt = this.clock.monotonic();
     this.#trailers = trailers;
-    if (this.#sending) this.upstream?.end(trailers);
+    if (this.#sending) this.#endUpstream(trailers);
+  }
+
+  #endUpstream(trailers: readonly Field[] | undefined): void {
+    const { upstream } = this;
+    upstream?.end(trailers);
+    this.#halfClosed?.begin();
+    if (!this.#upstreamEnded || !upstream) return;
+    // Both ends were said. The upstream may still have to take the last bytes: it is let finish.
+    this.#answered = true;
+    this.#leave(true);
+    this.ended({ status: this.status, complete: true });
+    this.#halfClosed = new Linger(
+      this.clock,
+      () => 0,
+      () => upstream.cancel(),
+    );
+    this.#halfClosed.begin();
   }
 
   onDrain(): void {
@@ -117,6 +139,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     // In order, or it was we who reset.
     if (this.#answered) return;
     this.#answered = true;
+    this.#halfClosed?.stop();
     this.#leave(false);
     this.service.abandon(this);
     this.ended({ status: this.status, complete: false, resetCode: error?.code });
@@ -234,8 +257,19 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     // Over HTTP/2 a protocol is not switched: the stream itself is the tunnel (RFC 8441 §5).
     this.#begins(head, 200);
     this.#tunnel = true;
+    this.#halfClosed = new Linger(
+      this.clock,
+      () => this.requestBytes + this.responseBytes,
+      () => this.#giveUpTunnel(),
+    );
     const fields = head.fields().filter(([name]) => name !== "sec-websocket-accept");
     this.#connection.machine.sendHeaders(this.#stream, this.#list(200, fields), false);
+  }
+
+  #giveUpTunnel(): void {
+    this.service.failed(this, "idle-timeout", HALF_CLOSED);
+    this.#leave(false);
+    this.#breakOff(ERROR.CANCEL, "idle-timeout");
   }
 
   onBody(bytes: Buffer): void {
@@ -251,6 +285,13 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
 
   onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
     const { machine } = this.#connection;
+    if (this.#tunnel && !this.requestDone && !this.#closed) {
+      this.#upstreamEnded = true;
+      this.#halfClosed!.begin();
+      machine.sendData(this.#stream, NOTHING, true);
+      return;
+    }
+    this.#halfClosed?.stop();
     const headOnly = this.#answered;
     this.#answered = true;
     if (this.grpc && trailers) {
@@ -282,6 +323,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     resetCode?: number,
   ): void {
     const orderly = this.#tunnel && errno === undefined;
+    this.#halfClosed?.stop();
     this.#leave(orderly, this.#tunnel ? undefined : key);
     if (this.#answered) return;
     if (!this.responseStarted && this.mayRepeat(upstream, key, unprocessed)) {

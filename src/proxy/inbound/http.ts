@@ -40,7 +40,7 @@ export interface InboundHttpOptions {
   readonly families: Families;
   readonly errors: ErrorLog;
   readonly clock: Clock;
-  readonly maxInFlight: () => boolean;
+  readonly overloaded: () => boolean;
   readonly isDraining: () => boolean;
   readonly watch: () => ExchangeWatch | undefined;
 }
@@ -184,13 +184,13 @@ export class InboundHttp implements Service {
   }
 
   #admit(exchange: Exchange, state: PolicyState, route: InboundRoute, edits: RequestEdits): void {
-    const { client, clock, families, maxInFlight } = this.#options;
+    const { client, clock, families, overloaded } = this.#options;
     const first = exchange.attempts === 0;
     const over = first ? state.limiter?.check(client.identity, clock.monotonic()) : undefined;
     if (over !== undefined) {
       families.rateLimited(over, this.#serverLabels(state));
       exchange.refuse("rate-limited", `the ${over} limit is reached`);
-    } else if (maxInFlight()) exchange.refuse("load-shed");
+    } else if (overloaded()) exchange.refuse("load-shed");
     else {
       exchange.account = route.account;
       this.#app.serve(exchange, exchange.tunnels ? this.#guarded(exchange, route) : route, edits);

@@ -38,6 +38,7 @@ import { Acceptor, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
+import { HALF_CLOSED } from "../transport/linger.ts";
 import { terminateTls } from "../transport/terminate.ts";
 import { InboundHttp } from "./http.ts";
 import { type Guarded, PortPolicy } from "./port-policy.ts";
@@ -54,6 +55,8 @@ export interface InboundOptions {
   readonly setUserTimeout?: SetUserTimeout;
   /** What watches the requests of this side. */
   readonly watches?: Watches;
+  /** Absent: what is buffered has no bound but that of each connection. */
+  readonly buffers?: { readonly exhausted: boolean };
 }
 
 export interface InboundPath extends DataPath {
@@ -91,7 +94,7 @@ class Inbound implements InboundPath {
   readonly #ports = new Map<number, PortPolicy>();
 
   constructor(options: InboundOptions) {
-    const { config, clock, identity, registry, log } = options;
+    const { config, clock, identity, registry, log, buffers } = options;
     this.#options = options;
     this.#families = new Families(registry, "inbound");
     this.#routes = new InboundRouteFamilies(registry);
@@ -115,8 +118,13 @@ class Inbound implements InboundPath {
       keepAlive: config.acceptKeepAlive,
       userTimeout: userTimeoutOf(options.setUserTimeout, config.acceptUserTimeout),
       drainGrace: config.drainGrace,
+      ready: identity.ready,
+      maxConnections: config.maxConnections,
+      overloaded: () => buffers?.exhausted ?? false,
       onConnection: (socket) => this.#accept(socket),
+      refuse: (socket, key, detail) => this.#refuse(socket, key, socket.localPort ?? 0, detail),
     });
+    this.#families.accepted(() => this.#acceptor.connections(), config.maxConnections);
   }
 
   get addresses() {
@@ -399,7 +407,7 @@ class Inbound implements InboundPath {
   }
 
   #service({ raw, ip, port, client, labels }: Accepted): InboundHttp {
-    const { config } = this.#options;
+    const { config, buffers } = this.#options;
     return new InboundHttp({
       port,
       ip,
@@ -409,7 +417,7 @@ class Inbound implements InboundPath {
       families: this.#families,
       errors: this.#errors,
       clock: this.#options.clock,
-      maxInFlight: () => this.#shared.inFlight >= config.maxInFlight,
+      overloaded: () => this.#shared.inFlight >= config.maxInFlight || buffers?.exhausted === true,
       isDraining: () => this.#acceptor.draining,
       watch: () => this.#options.watches?.current,
     });
@@ -441,7 +449,9 @@ class Inbound implements InboundPath {
       destroy: () => forward.destroy(),
     };
     const forward = new TcpForward(socket, bytes, ended, {
+      clock: this.#options.clock,
       tcp: this.#sourceSeries(accepted),
+      onSilent: () => this.#refuse(raw, "idle-timeout", port.port, HALF_CLOSED),
       onConnectFailed: (_forward, error) => this.#refuse(raw, error.key, port.port, error.message),
       onClose: () => {
         port.unguard(guarded);

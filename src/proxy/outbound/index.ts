@@ -37,6 +37,7 @@ import { Acceptor, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { type DialError, dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
+import { HALF_CLOSED } from "../transport/linger.ts";
 import { Destination } from "./destination.ts";
 import type { BalancerContext } from "./endpoints.ts";
 import { OutboundHttp } from "./http.ts";
@@ -54,6 +55,8 @@ export interface OutboundOptions {
   readonly setUserTimeout?: SetUserTimeout;
   /** What watches the requests of this side. */
   readonly watches?: Watches;
+  /** Absent: what is buffered has no bound but that of each connection. */
+  readonly buffers?: { readonly exhausted: boolean };
 }
 
 export interface OutboundPath extends DataPath {
@@ -80,7 +83,7 @@ class Outbound implements OutboundPath {
   readonly #destinations = new Map<string, Destination>();
 
   constructor(options: OutboundOptions) {
-    const { config, clock, identity, registry, log } = options;
+    const { config, clock, identity, registry, log, buffers } = options;
     this.#options = options;
     this.#families = new Families(registry, "outbound");
     this.#errors = new ErrorLog(log, clock);
@@ -113,8 +116,13 @@ class Outbound implements OutboundPath {
       keepAlive: config.acceptKeepAlive,
       userTimeout: userTimeoutOf(options.setUserTimeout, config.acceptUserTimeout),
       drainGrace: config.drainGrace,
+      ready: identity.ready,
+      maxConnections: config.maxConnections,
+      overloaded: () => buffers?.exhausted ?? false,
       onConnection: (socket) => this.#accept(socket),
+      refuse: (socket, key, detail) => this.#refuse(socket, key, detail),
     });
+    this.#families.accepted(() => this.#acceptor.connections(), config.maxConnections);
   }
 
   get addresses() {
@@ -289,7 +297,7 @@ class Outbound implements OutboundPath {
   }
 
   #service(socket: Socket, destination: Destination): OutboundHttp {
-    const { config } = this.#options;
+    const { config, buffers } = this.#options;
     return new OutboundHttp({
       destination,
       client: { ip: peerOf(socket), port: socket.remotePort ?? 0 },
@@ -297,7 +305,7 @@ class Outbound implements OutboundPath {
       families: this.#families,
       errors: this.#errors,
       limits: this.#limits,
-      overloaded: () => this.#shared.inFlight >= config.maxInFlight,
+      overloaded: () => this.#shared.inFlight >= config.maxInFlight || buffers?.exhausted === true,
       isDraining: () => this.#acceptor.draining,
       watch: () => this.#options.watches?.current,
     });
@@ -321,7 +329,9 @@ class Outbound implements OutboundPath {
       this.#refuse(socket, key, detail),
     );
     const forward = new TcpForward(socket, bytes, ended, {
+      clock: this.#options.clock,
       tcp: this.#sourceSeries(destination),
+      onSilent: () => this.#refuse(socket, "idle-timeout", HALF_CLOSED),
       onConnectFailed: (_forward, error) => attempt.failed(error),
       onClose: () => attempt.closed(),
     });

@@ -141,8 +141,21 @@ export class Families {
   readonly #routeNotFound: Family<CounterSeries>;
   readonly #rateLimited: Family<CounterSeries>;
 
+  readonly #accepted: Family<GaugeSeries>;
+  readonly #acceptLimit: Family<GaugeSeries>;
+  readonly #registry: Registry;
+
   constructor(registry: Registry, direction: Direction) {
     this.direction = direction;
+    this.#registry = registry;
+    this.#accepted = registry.gauge(
+      "mesh_accepted_connections",
+      "Connections accepted and open, those included whose protocol is not known yet.",
+    );
+    this.#acceptLimit = registry.gauge(
+      "mesh_accepted_connections_limit",
+      "Accepted connections beyond which further ones are closed as they come.",
+    );
     this.#routeNotFound = registry.counter(
       "inbound_http_route_not_found_total",
       "The total number of inbound HTTP requests that could not be associated with a route.",
@@ -182,6 +195,14 @@ export class Families {
       tcp_allow: authz("tcp", "allow"),
       tcp_deny: authz("tcp", "deny"),
     };
+  }
+
+  /** Shows how many connections are accepted and open, and how many may be. */
+  accepted(open: () => number, limit: number): void {
+    const { direction } = this;
+    const connections = this.#accepted.labels({ direction });
+    this.#registry.onCollect(() => connections.set(open()));
+    this.#acceptLimit.labels({ direction }).set(limit);
   }
 
   authz(protocol: "http" | "tcp", allowed: boolean, labels: Labels): CounterSeries {

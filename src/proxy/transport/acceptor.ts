@@ -1,6 +1,11 @@
 // Listens, and keeps track of what was accepted, so that a side can drain: a grace in which connections still come,
 // then no new ones, then an end for those that outlive the deadline.
+//
+//   accepted ┬ too many, or too much is buffered → closed, and counted
+//            ├ no certificate yet → held for a while
+//            └ served
 import * as net from "node:net";
+import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { DataPath, SetUserTimeout } from "../ports.ts";
 import { readLean } from "./reads.ts";
@@ -20,16 +25,30 @@ const LAST_WORDS = 1_000;
 export interface AcceptorOptions {
   readonly listen: readonly { readonly ip: string; readonly port: number }[];
   readonly clock: Clock;
+  /** Connections that come before this resolves are held, as the kernel's backlog would; they are served then. */
+  readonly ready: Promise<void>;
+  /** Connections open at a time; further ones are closed as they come. */
+  readonly maxConnections: number;
+  /** The process buffers more than it may: connections are closed as they come. */
+  readonly overloaded?: (() => boolean) | undefined;
   readonly keepAlive: number;
   readonly userTimeout?: ((socket: net.Socket) => void) | undefined;
   readonly drainGrace: number;
   readonly onConnection: (socket: net.Socket) => void;
+  /** Closes a connection that is not served, and says why. */
+  readonly refuse: (socket: net.Socket, key: PassportKey, detail: string) => void;
 }
+
+/** A connection is held for so long, ms, and so many are: a client that waits longer is better told to come again. */
+const HOLD_TIMEOUT = 10_000;
+const MAX_HELD = 1_024;
 
 export class Acceptor implements DataPath {
   readonly #options: AcceptorOptions;
   readonly #servers: net.Server[] = [];
   readonly #open = new Map<net.Socket, Carried | undefined>();
+  /** Those that wait for `ready`; undefined once there is none to wait for. */
+  #held: Map<net.Socket, Timer> | undefined = new Map();
   #draining = false;
   /** The grace is over: nothing new is served for longer than what it began. */
   #leaving = false;
@@ -49,7 +68,9 @@ export class Acceptor implements DataPath {
     return this.#servers.map((server) => server.address() as net.AddressInfo);
   }
 
+  /** Resolves once the ports are bound. */
   async listen(): Promise<void> {
+    void this.#options.ready.then(() => this.#serveHeld());
     for (const { ip, port } of this.#options.listen) {
       const { keepAlive } = this.#options;
       const server = net.createServer({
@@ -66,22 +87,58 @@ export class Acceptor implements DataPath {
           resolve();
         });
       });
-      // Running out of descriptors fails one accept; those that are open go on.
-      server.on("error", () => {});
+      // An accept that fails concerns nobody else. (Without a descriptor left, libuv takes what waits and closes it.)
+      server.on("error", ignore);
       this.#servers.push(server);
     }
   }
 
   #accepted(socket: net.Socket): void {
+    socket.on("error", ignore);
+    const { maxConnections, overloaded, refuse, onConnection } = this.#options;
+    if (this.#open.size >= maxConnections) {
+      refuse(socket, "connection-limit", `${maxConnections} connections are open`);
+      return;
+    }
+    if (overloaded?.()) {
+      refuse(socket, "load-shed", "the proxy's buffers are full");
+      return;
+    }
     this.#open.set(socket, undefined);
     socket.once("close", () => {
       this.#open.delete(socket);
       if (this.#open.size === 0) this.#whenEmpty?.();
     });
-    socket.on("error", ignore);
     readLean(socket);
     this.#options.userTimeout?.(socket);
-    this.#options.onConnection(socket);
+    if (this.#held) this.#hold(socket, this.#held);
+    else onConnection(socket);
+  }
+
+  #hold(socket: net.Socket, held: Map<net.Socket, Timer>): void {
+    const { clock, refuse } = this.#options;
+    if (held.size >= MAX_HELD) {
+      refuse(socket, "no-certificate", `${MAX_HELD} connections wait for it`);
+      return;
+    }
+    const timer = clock.after(HOLD_TIMEOUT, () => {
+      held.delete(socket);
+      refuse(socket, "no-certificate", `waited for it for ${HOLD_TIMEOUT / 1_000} s`);
+    });
+    held.set(socket, timer);
+    socket.once("close", () => {
+      clock.clear(timer);
+      held.delete(socket);
+    });
+  }
+
+  #serveHeld(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    for (const [socket, timer] of held ?? []) {
+      this.#options.clock.clear(timer);
+      if (!socket.destroyed) this.#options.onConnection(socket);
+    }
   }
 
   /** Says what the accepted socket carries now. */

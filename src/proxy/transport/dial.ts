@@ -8,6 +8,8 @@ import { errorCode, errorMessage } from "../../util/error.ts";
 import type { IdentitySource } from "../ports.ts";
 import { READ_BUFFER } from "./reads.ts";
 
+/** Failures of our own machine, for which no endpoint is to blame. */
+const OUT_OF_SOCKETS = new Set(["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"]);
 /** A peer that accepted but does not finish the handshake is given this long, ms. */
 const HANDSHAKE_TIMEOUT = 5_000;
 
@@ -177,8 +179,13 @@ class Dialled {
     else if (this.#connected)
       this.#error = new DialError("upstream-closed", errorMessage(error), errorCode(error));
     else {
-      const key = this.#reached ? "tls-handshake" : "connect";
-      this.#error = new DialError(key, errorMessage(error), errorCode(error));
+      const errno = errorCode(error);
+      const key = this.#reached
+        ? "tls-handshake"
+        : OUT_OF_SOCKETS.has(errno ?? "")
+          ? "out-of-sockets"
+          : "connect";
+      this.#error = new DialError(key, errorMessage(error), errno);
     }
     // A ticket that the peer no longer takes must not fail twice.
     if (this.#target.tls && !this.#connected) this.#target.tls.session = undefined;

@@ -1,17 +1,24 @@
 // Carries bytes between an accepted socket and a dialled one: half-closes are passed on, at most one socket
-// buffer is held each way, and a break of one side is a break of the other. The bytes themselves go by two relays.
+// buffer is held each way, and a break of one side is a break of the other. Half closed and
+// silent, it ends. The bytes themselves go by two relays.
 import type { Socket } from "node:net";
+import type { Clock } from "../../util/clock.ts";
 import { errorCode } from "../../util/error.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
+import { abort } from "./abort.ts";
 import type { Carried } from "./acceptor.ts";
 import { type DialError, type DialHandler, type DialOptions, type DialTarget, dial } from "./dial.ts";
+import { Linger } from "./linger.ts";
 import { copyOf } from "./reads.ts";
 import { Relay } from "./relay.ts";
 
 export interface ForwardOptions {
+  readonly clock: Clock;
   readonly tcp: TcpSeries;
   /** The upstream did not take the connection: call `connect` again with another, or `destroy`. */
   readonly onConnectFailed: (forward: TcpForward, error: DialError) => void;
+  /** Half closed, and silent for too long: the client's side is to be closed. */
+  readonly onSilent: () => void;
   /** Both sides are gone; called once. */
   readonly onClose: (forward: TcpForward) => void;
 }
@@ -31,6 +38,7 @@ export class TcpForward implements DialHandler, Carried {
   #back: Relay | undefined;
   #closed = false;
   #errno: string | undefined;
+  readonly #linger: Linger;
   /** Upstreams tried. */
   attempts = 0;
 
@@ -40,12 +48,22 @@ export class TcpForward implements DialHandler, Carried {
     this.#first = first;
     this.#clientEnded = ended;
     this.#options = options;
+    this.#linger = new Linger(
+      options.clock,
+      () => passed(client) + passed(this.#upstream),
+      () => {
+        // After a half-close, an end would say nothing new.
+        if (this.#upstream) abort(this.#upstream);
+        abort(client);
+        options.onSilent();
+      },
+    );
     options.tcp.opened();
     options.tcp.read.inc(first.length);
     client.on("data", (chunk: Buffer) => this.#onData(chunk));
     client.on("end", () => {
       this.#clientEnded = true;
-      if (this.#connected) this.#upstream!.end();
+      if (this.#connected) this.#endUpstream(this.#upstream!);
     });
     client.on("drain", () => this.#back?.drained());
     client.on("error", (error) => {
@@ -87,8 +105,13 @@ export class TcpForward implements DialHandler, Carried {
       upstreamTcp.write.inc(first.length);
       upstream.write(first);
     }
-    if (this.#clientEnded) upstream.end();
+    if (this.#clientEnded) this.#endUpstream(upstream);
     else if (!upstream.writableNeedDrain) this.#client.resume();
+  }
+
+  #endUpstream(upstream: Socket): void {
+    upstream.end();
+    this.#linger.begin();
   }
 
   #onData(chunk: Buffer): void {
@@ -110,7 +133,9 @@ export class TcpForward implements DialHandler, Carried {
   }
 
   onEnd(): void {
-    if (this.#connected) this.#client.end();
+    if (!this.#connected) return;
+    this.#client.end();
+    this.#linger.begin();
   }
 
   onClosed(error: DialError | undefined): void {
@@ -119,11 +144,13 @@ export class TcpForward implements DialHandler, Carried {
     this.#upstream = undefined;
     this.#back?.ended();
     this.#back = undefined;
+    if (this.#closed) this.#linger.stop();
     if (connected) {
       this.#upstreamTcp!.closed(error?.errno);
-      if (error === undefined) this.#client.destroySoon();
-      else if ("encrypted" in this.#client) this.#client.destroy();
-      else this.#client.resetAndDestroy();
+      if (error === undefined) {
+        this.#client.destroySoon();
+        if (!this.#closed) this.#linger.begin();
+      } else abort(this.#client);
     } else if (!this.#closed) this.#options.onConnectFailed(this, error!);
   }
 
@@ -134,10 +161,12 @@ export class TcpForward implements DialHandler, Carried {
     this.#options.tcp.closed(this.#errno);
     if (this.#upstream) {
       if (!this.#connected) this.#upstream.destroy();
-      else if (this.#errno !== undefined && !("encrypted" in this.#upstream))
-        this.#upstream.resetAndDestroy();
-      else this.#upstream.destroySoon();
-    }
+      else if (this.#errno !== undefined) abort(this.#upstream);
+      else {
+        this.#upstream.destroySoon();
+        this.#linger.begin();
+      }
+    } else this.#linger.stop();
     this.#options.onClose(this);
   }
 
@@ -156,3 +185,8 @@ export class TcpForward implements DialHandler, Carried {
 }
 
 const NOTHING = Buffer.alloc(0);
+
+/** Bytes that a socket has read, and sent. */
+function passed(socket: Socket | undefined): number {
+  return socket ? socket.bytesRead + socket.bytesWritten - socket.writableLength : 0;
+}
