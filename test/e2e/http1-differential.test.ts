@@ -76,7 +76,7 @@ async function recorder(clientOf: (request: http.IncomingMessage) => string) {
 async function ours() {
   const readings: Readings = new Map();
   const refused = new Set<string>();
-  const families = new Families(new Registry(), "inbound");
+  const families = new Families(new Registry(), "inbound", systemClock);
   const route = { began: () => {}, measured: () => {}, release: () => {} };
   const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
     const client = socket.remoteAddress!;

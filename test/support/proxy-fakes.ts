@@ -229,7 +229,10 @@ export function createAuthority() {
   });
   const issuer = { certificate: new X509Certificate(issued.der), privateKey: issued.key.privateKey };
   return {
-    credentials(name: string): Credentials {
+    /** PEM */
+    anchors: root.pem,
+    /** @param anchors whom it trusts */
+    credentials(name: string, anchors = root.pem): Credentials {
       const key = generateKey();
       const spki = key.publicKey.export({ type: "spki", format: "der" });
       const leaf = issueLeaf({
@@ -243,7 +246,7 @@ export function createAuthority() {
       return createCredentials({
         key: key.privateKey.export({ type: "pkcs8", format: "pem" }) as string,
         chain: `${leaf.pem}${issued.pem}`,
-        anchors: root.pem,
+        anchors,
         expiresAt: leaf.notAfter,
       });
     },

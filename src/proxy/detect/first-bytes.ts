@@ -2,12 +2,11 @@
 import type { Socket } from "node:net";
 import type { Clock, Timer } from "../../util/clock.ts";
 
+/** How reading came to its end. */
+export type Why = "decided" | "timeout" | "ended" | "limit";
+
 /** What the first bytes decided; `undefined` when they did not, for the reason that `why` names. */
-export type Decided<T> = (
-  verdict: T | undefined,
-  bytes: Buffer,
-  why: "decided" | "timeout" | "ended" | "limit",
-) => void;
+export type Decided<T> = (verdict: T | undefined, bytes: Buffer, why: Why) => void;
 
 export interface FirstBytesOptions<T> {
   readonly clock: Clock;
@@ -101,7 +100,7 @@ class FirstBytes<T> implements Reading {
     this.#socket.off("close", this.#onClose);
   }
 
-  #finish(verdict: T | undefined, why: "decided" | "timeout" | "ended" | "limit"): void {
+  #finish(verdict: T | undefined, why: Why): void {
     this.#detach();
     this.#socket.pause();
     this.#done(verdict, this.#bytes, why);

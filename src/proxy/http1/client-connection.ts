@@ -73,6 +73,7 @@ export class ClientConnection implements DialHandler, Upstream {
   /** The request has gone out whole; raw exchanges say so themselves. */
   requestDone = false;
   readonly #tcp: TcpSeries;
+  #openedAt = 0;
   readonly #chunks = new ChunkedBody();
   readonly #partial = new HeadBuffer();
   #handler: UpstreamHandler | undefined;
@@ -189,7 +190,7 @@ export class ClientConnection implements DialHandler, Upstream {
   // ── The socket's side ───────────────────────────────────────────────────────────────────────────────────────
 
   onConnected(): void {
-    this.#tcp.opened();
+    this.#openedAt = this.#tcp.opened();
     this.#state = IDLE;
     this.#handler?.onConnected(this);
   }
@@ -220,7 +221,7 @@ export class ClientConnection implements DialHandler, Upstream {
     this.#state = CLOSED;
     this.#handler = undefined;
     this.#raw = undefined;
-    if (state !== CONNECTING) this.#tcp.closed(error?.errno);
+    if (state !== CONNECTING) this.#tcp.closed(error?.errno, this.#openedAt);
     this.owner.onGone(this, error);
     if (!handler) return;
     if (state === CONNECTING) handler.onConnectFailed(this, error!);

@@ -70,6 +70,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   readonly head = new Head();
   readonly request: Http1Request = new Http1Request(this.head);
   readonly #tcp: TcpSeries;
+  readonly #openedAt: number;
   readonly #onClose: (connection: ServerConnection) => void;
   readonly #chunks = new ChunkedBody();
   readonly #partial = new HeadBuffer();
@@ -116,7 +117,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.#onClose = options.onClose;
     this.#addedLines = Buffer.from(fieldLines(service.added), "latin1");
     this.#added = addedEdits(service);
-    this.#tcp.opened();
+    this.#openedAt = this.#tcp.opened();
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     socket.on("end", () => this.#onEnd());
     socket.on("drain", () => this.#onDrain());
@@ -400,7 +401,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.leaveUpstream(orderly);
     this.service.abandon(this);
     if (!between) this.ended({ status: this.status, complete: orderly });
-    this.#tcp.closed(this.#errno);
+    this.#tcp.closed(this.#errno, this.#openedAt);
     this.#onClose(this);
   }
 

@@ -59,6 +59,7 @@ export class Http2ClientConnection implements DialHandler, ClientSessionOwner {
   readonly #socket: Socket;
   readonly #options: DialOptions;
   readonly #tcp: TcpSeries;
+  #openedAt = 0;
   readonly #params: Http2Params;
   #session: ClientSession | undefined;
   /** Places promised and not yet taken. */
@@ -158,7 +159,7 @@ export class Http2ClientConnection implements DialHandler, ClientSessionOwner {
   // ── The socket's side ───────────────────────────────────────────────────────────────────────────────────────
 
   onConnected(): void {
-    this.#tcp.opened();
+    this.#openedAt = this.#tcp.opened();
     const { keepAlive, streamWindow, connectionWindow } = this.#params;
     const { clock } = this.#options;
     this.#session = new ClientSession(
@@ -192,7 +193,7 @@ export class Http2ClientConnection implements DialHandler, ClientSessionOwner {
     this.errno = error?.errno;
     this.#options.clock.clear(this.#timer);
     if (this.#session) {
-      this.#tcp.closed(error?.errno);
+      this.#tcp.closed(error?.errno, this.#openedAt);
       this.#session.lose(error?.message ?? "connection closed by the peer");
     }
     this.#owner.onGone(this, error);

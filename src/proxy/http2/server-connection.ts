@@ -42,6 +42,7 @@ export class Http2ServerConnection {
   /** `service.added`, as edits. */
   readonly added: RequestEdits;
   readonly #tcp: TcpSeries;
+  readonly #openedAt: number;
   readonly #writer: TurnWriter;
   readonly #keepAlive: KeepAlive;
   readonly #onClose: (connection: Http2ServerConnection) => void;
@@ -89,7 +90,7 @@ export class Http2ServerConnection {
       ping: () => machine.ping(),
       onSilence: () => this.#lose("no answer to PING"),
     });
-    tcp.opened();
+    this.#openedAt = tcp.opened();
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     // An end of the client's side gives its requests up (as with HTTP/1).
     socket.on("end", () => this.#lose("connection ended by the client"));
@@ -184,7 +185,7 @@ export class Http2ServerConnection {
 
   #onClosed(): void {
     this.#lose("connection closed by the client");
-    this.#tcp.closed(this.#errno);
+    this.#tcp.closed(this.#errno, this.#openedAt);
     this.#onClose(this);
   }
 

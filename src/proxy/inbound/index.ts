@@ -11,13 +11,13 @@ import {
   type TransportHeader,
 } from "../../api/transport-header.ts";
 import type { Logger } from "../../log/logger.ts";
-import type { Labels, Registry } from "../../metrics/registry.ts";
+import type { CounterSeries, Family, Labels, Registry } from "../../metrics/registry.ts";
 import type { Client } from "../../rules/authorization.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Endpoint, Shared } from "../balance/endpoint.ts";
 import { HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
-import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
+import { type Reading, readFirstBytes, type Why } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
@@ -29,6 +29,7 @@ import type {
   OriginalDestination,
   SetUserTimeout,
 } from "../ports.ts";
+import { DetectFamilies } from "../telemetry/detect-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { InboundRouteFamilies } from "../telemetry/inbound-series.ts";
 import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
@@ -88,6 +89,8 @@ class Inbound implements InboundPath {
   readonly #options: InboundOptions;
   readonly #acceptor: Acceptor;
   readonly #families: Families;
+  readonly #detection: DetectFamilies;
+  readonly #transportHeaders: Family<CounterSeries>;
   readonly #routes: InboundRouteFamilies;
   readonly #errors: ErrorLog;
   readonly #shared: Shared;
@@ -96,7 +99,12 @@ class Inbound implements InboundPath {
   constructor(options: InboundOptions) {
     const { config, clock, identity, registry, log, buffers } = options;
     this.#options = options;
-    this.#families = new Families(registry, "inbound");
+    this.#families = new Families(registry, "inbound", clock);
+    this.#detection = new DetectFamilies(registry, "inbound");
+    this.#transportHeaders = registry.counter(
+      "inbound_tcp_transport_header_connections_total",
+      "TCP connections with transport headers.",
+    );
     this.#routes = new InboundRouteFamilies(registry);
     this.#errors = new ErrorLog(log, clock);
     this.#shared = {
@@ -198,6 +206,7 @@ class Inbound implements InboundPath {
       return;
     }
     const { clock, identity, config } = this.#options;
+    const began = clock.monotonic();
     let reading: Reading | undefined;
     const hedge =
       protocol?.mode === "detect" && port.state!.authorization.check(accepted.client).allowed
@@ -224,7 +233,10 @@ class Inbound implements InboundPath {
           this.#terminate(raw, bytes, ip, port);
         } else if (verdict === "passthrough") {
           this.#forward({ ...accepted, labels: { tls: "opaque" } }, bytes, ended, hedge);
-        } else this.#carry(accepted, verdict, bytes, ended, hedge);
+        } else {
+          this.#detected(port, verdict, why, began);
+          this.#carry(accepted, verdict, bytes, ended, hedge);
+        }
       },
     );
   }
@@ -273,6 +285,7 @@ class Inbound implements InboundPath {
         this.#forward(accepted, NOTHING, false);
         return;
       }
+      const began = clock.monotonic();
       readFirstBytes<Detected>(
         socket,
         {
@@ -281,9 +294,17 @@ class Inbound implements InboundPath {
           limit: DETECT_LIMIT,
           decide: detectHttp,
         },
-        (verdict, first, why) => this.#carry(accepted, verdict, first, why === "ended"),
+        (verdict, first, why) => {
+          this.#detected(port, verdict, why, began);
+          this.#carry(accepted, verdict, first, why === "ended");
+        },
       );
     });
+  }
+
+  #detected(port: PortPolicy, verdict: Detected | undefined, why: Why, began: number): void {
+    const ms = this.#options.clock.monotonic() - began;
+    this.#detection.observe(verdict, why, ms, port.state!.serverLabels);
   }
 
   /** A peer's proxy dialled this port itself: mesh TLS, a client certificate and a transport header are due. */
@@ -342,6 +363,15 @@ class Inbound implements InboundPath {
           return;
         }
         this.#withPort(raw, header.port, (port) => {
+          const { http1, http2 } = header.sessionProtocol ?? {};
+          // The port is one that has a policy, and the client one that has proved who it is: neither is without bounds.
+          this.#transportHeaders
+            .labels({
+              session_protocol: http1 ? "http/1" : http2 ? "h2" : undefined,
+              target_port: header.port,
+              client_id: clientId,
+            })
+            .inc();
           const client = { ip: peer, tls: true, identity: clientId };
           const accepted = {
             raw,
@@ -352,7 +382,7 @@ class Inbound implements InboundPath {
             labels: serverTlsLabels(true, clientId, "disabled"),
           };
           const rest = bytes.subarray(size);
-          if (header.sessionProtocol?.http1) this.#carry(accepted, "http1", rest, why === "ended");
+          if (http1) this.#carry(accepted, "http1", rest, why === "ended");
           else this.#forward(accepted, rest, why === "ended");
         });
       },

@@ -1,6 +1,7 @@
 // One original destination: what discovery says of it, how it is read, and the balancers that serve it. Made at the
 // first connection to the address, kept while any uses it, forgotten some time after.
 import { addressKey, addressOf, addressText } from "../../api/address.ts";
+import type { Labels } from "../../metrics/registry.ts";
 import { chooseBackend, type Distribution } from "../../rules/distribution.ts";
 import type { OutboundRoutes, RouteRule, Target } from "../../rules/outbound-routes.ts";
 import { type OpaqueBackend, type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
@@ -105,6 +106,11 @@ export class Destination {
     return this.protocol?.authority ?? addressKey(this.ip, this.port);
   }
 
+  /** What its routes belong to. */
+  get parentLabels(): Labels {
+    return parentLabels(this.protocol?.parent, this.protocol?.authority ?? this.ip, this.port);
+  }
+
   /** Spreads what goes to `target`, one of the protocol's. */
   balancer(target: Target): Balancer {
     let balancer = this.#byTarget.get(target);
@@ -124,8 +130,7 @@ export class Destination {
   seriesOf(rule: RouteRule): RouteSeries {
     let series = this.#series.get(rule);
     if (!series) {
-      const parent = parentLabels(this.protocol?.parent, this.protocol?.authority ?? this.ip, this.port);
-      series = new RouteSeries(this.#options.balancers.routes, parent, this.name, rule);
+      series = new RouteSeries(this.#options.balancers.routes, this.parentLabels, this.name, rule);
       this.#series.set(rule, series);
     }
     return series;

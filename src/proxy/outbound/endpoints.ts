@@ -189,7 +189,7 @@ function identityOf({ tlsIdentity }: WeightedAddr): string | undefined {
 
 function tlsTarget(identity: string, address: WeightedAddr, alpn: string[] | undefined): TlsTarget {
   const serverName = address.tlsIdentity?.serverName?.name || identity;
-  return { serverName, identity, alpn, session: undefined, sessionContext: undefined };
+  return { serverName, identity, alpn, session: undefined, sessionContext: undefined, sessionExpiry: 0 };
 }
 
 /** A set that never changes, of one endpoint. */

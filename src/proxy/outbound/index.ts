@@ -5,10 +5,10 @@
 import type { Socket } from "node:net";
 import { addressKey } from "../../api/address.ts";
 import type { Logger } from "../../log/logger.ts";
-import type { Registry } from "../../metrics/registry.ts";
+import type { CounterSeries, Family, Registry } from "../../metrics/registry.ts";
 import type { Target } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
-import type { TlsRoutes } from "../../rules/protocol.ts";
+import type { OutboundProtocol, TlsRoutes } from "../../rules/protocol.ts";
 import type { Clock } from "../../util/clock.ts";
 import { parseIp } from "../../util/ip.ts";
 import type { Balancer, Waiter } from "../balance/balancer.ts";
@@ -28,6 +28,7 @@ import type {
   SetUserTimeout,
 } from "../ports.ts";
 import { BalancerFamilies } from "../telemetry/balancer-series.ts";
+import { DetectFamilies } from "../telemetry/detect-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { RouteFamilies } from "../telemetry/route-series.ts";
@@ -69,6 +70,14 @@ export function createOutbound(options: OutboundOptions): OutboundPath {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** Ways to read a destination, in Linkerd's words. */
+const MODES: Readonly<Record<OutboundProtocol["mode"], string>> = {
+  detect: "detect",
+  http1: "http/1",
+  http2: "http/2",
+  opaque: "opaq",
+  tls: "tls",
+};
 /** Requests that may wait for an endpoint, per destination. */
 const QUEUE_CAPACITY = 10_000;
 
@@ -76,6 +85,8 @@ class Outbound implements OutboundPath {
   readonly #options: OutboundOptions;
   readonly #acceptor: Acceptor;
   readonly #families: Families;
+  readonly #detection: DetectFamilies;
+  readonly #protocols: Family<CounterSeries>;
   readonly #errors: ErrorLog;
   readonly #shared: Shared;
   readonly #balancers: BalancerContext;
@@ -85,7 +96,12 @@ class Outbound implements OutboundPath {
   constructor(options: OutboundOptions) {
     const { config, clock, identity, registry, log, buffers } = options;
     this.#options = options;
-    this.#families = new Families(registry, "outbound");
+    this.#families = new Families(registry, "outbound", clock);
+    this.#detection = new DetectFamilies(registry, "outbound");
+    this.#protocols = registry.counter(
+      "outbound_tcp_protocol_connections_total",
+      "Outbound TCP connections by protocol configuration.",
+    );
     this.#errors = new ErrorLog(log, clock);
     this.#limits = new RouteLimits(config.maxInFlight);
     this.#shared = {
@@ -195,6 +211,7 @@ class Outbound implements OutboundPath {
 
   #detect(socket: Socket, destination: Destination): void {
     const { mode, timeout, tls } = destination.protocol!;
+    this.#protocols.labels({ protocol: MODES[mode], ...destination.parentLabels }).inc();
     if (mode === "tls" && tls) {
       this.#detectTls(socket, destination, tls);
       return;
@@ -203,6 +220,7 @@ class Outbound implements OutboundPath {
       this.#forward(socket, destination, NOTHING, false);
       return;
     }
+    const began = this.#options.clock.monotonic();
     let reading: Reading | undefined;
     // What the server might say first is heard from the backend that the connection would have.
     const target = destination.draw();
@@ -222,6 +240,8 @@ class Outbound implements OutboundPath {
       },
       (verdict, bytes, why) => {
         const ended = why === "ended";
+        const ms = this.#options.clock.monotonic() - began;
+        this.#detection.observe(verdict, why, ms, destination.parentLabels);
         const http = verdict === "http1" || verdict === "http2" || mode === "http1";
         if (http || (ended && bytes.length === 0)) hedge?.drop();
         if (verdict === "http1" || (mode === "http1" && verdict === "opaque"))

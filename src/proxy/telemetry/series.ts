@@ -11,6 +11,7 @@ import {
 } from "../../metrics/registry.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import { type Classification, classifyResponse } from "../../rules/response-class.ts";
+import type { Clock } from "../../util/clock.ts";
 import type { Outcome } from "../http/exchange.ts";
 
 export type Direction = "inbound" | "outbound";
@@ -21,33 +22,49 @@ export class TcpSeries {
   readonly connections: GaugeSeries;
   readonly read: CounterSeries;
   readonly write: CounterSeries;
-  readonly #closed: Family<CounterSeries>;
+  readonly #families: Families;
   readonly #labels: Labels;
-  #close: CounterSeries | undefined;
+  #close: CloseSeries | undefined;
 
   constructor(families: Families, labels: Labels) {
     this.open = families.tcpOpen.labels(labels);
     this.connections = families.tcpConnections.labels(labels);
     this.read = families.tcpRead.labels(labels);
     this.write = families.tcpWrite.labels(labels);
-    this.#closed = families.tcpClose;
+    this.#families = families;
     this.#labels = labels;
   }
 
-  opened(): void {
+  /** @returns when, for `closed` */
+  opened(): number {
     this.open.inc();
     this.connections.inc();
+    return this.#families.clock.monotonic();
   }
 
-  /** @param errno system error that ended the connection, such as `ECONNRESET` */
-  closed(errno: string | undefined): void {
+  /**
+   * @param errno system error that ended the connection, such as `ECONNRESET`
+   * @param since what `opened` returned
+   */
+  closed(errno: string | undefined, since: number): void {
     this.connections.dec();
-    if (errno !== undefined) this.#closed.labels({ ...this.#labels, errno }).inc();
-    else {
-      this.#close ??= this.#closed.labels({ ...this.#labels, errno: "" });
-      this.#close.inc();
-    }
+    if (errno === undefined) this.#close ??= this.#closes("");
+    const series = errno === undefined ? this.#close! : this.#closes(errno);
+    series.count.inc();
+    series.duration.observe(this.#families.clock.monotonic() - since);
   }
+
+  #closes(errno: string): CloseSeries {
+    const labels = { ...this.#labels, errno };
+    const { tcpClose, tcpDuration } = this.#families;
+    return { count: tcpClose.labels(labels), duration: tcpDuration.labels(labels) };
+  }
+}
+
+/** Of connections that ended in one way. */
+interface CloseSeries {
+  readonly count: CounterSeries;
+  readonly duration: HistogramSeries;
 }
 
 /** The codes that gRPC defines; what a server makes up beyond them counts as Unknown, as clients read it. */
@@ -124,12 +141,14 @@ export class HttpSeries {
 /** All families of one direction. */
 export class Families {
   readonly direction: Direction;
+  readonly clock: Clock;
   readonly requests: Family<CounterSeries>;
   readonly responses: Family<CounterSeries>;
   readonly latency: Family<HistogramSeries>;
   readonly tcpOpen: Family<CounterSeries>;
   readonly tcpConnections: Family<GaugeSeries>;
   readonly tcpClose: Family<CounterSeries>;
+  readonly tcpDuration: Family<HistogramSeries>;
   readonly tcpRead: Family<CounterSeries>;
   readonly tcpWrite: Family<CounterSeries>;
   readonly #httpErrors: Family<CounterSeries>;
@@ -145,8 +164,9 @@ export class Families {
   readonly #acceptLimit: Family<GaugeSeries>;
   readonly #registry: Registry;
 
-  constructor(registry: Registry, direction: Direction) {
+  constructor(registry: Registry, direction: Direction, clock: Clock) {
     this.direction = direction;
+    this.clock = clock;
     this.#registry = registry;
     this.#accepted = registry.gauge(
       "mesh_accepted_connections",
@@ -174,6 +194,11 @@ export class Families {
     this.tcpOpen = registry.counter("tcp_open_total", "Total count of opened connections.");
     this.tcpConnections = registry.gauge("tcp_open_connections", "Number of currently-open connections.");
     this.tcpClose = registry.counter("tcp_close_total", "Total count of closed connections.");
+    this.tcpDuration = registry.histogram(
+      "tcp_connection_duration_ms",
+      "Connection lifetimes.",
+      LATENCY_BUCKETS_MS,
+    );
     this.tcpRead = registry.counter("tcp_read_bytes_total", "Total count of bytes read from peers.");
     this.tcpWrite = registry.counter("tcp_write_bytes_total", "Total count of bytes written to peers.");
     this.#httpErrors = registry.counter(

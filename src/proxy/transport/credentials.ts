@@ -18,6 +18,12 @@ export interface CredentialMaterial {
 /** AES first: every machine of the last ten years has it in hardware. */
 const CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
+/**
+ * How long a session may be resumed, s. Tickets are sealed with keys of the context that gave them, so a renewed
+ * certificate and changed trust anchors end them at once; this bounds the rest.
+ */
+const SESSION_LIFETIME = 600;
+
 export function createCredentials(material: CredentialMaterial): Credentials {
   const { key, chain, anchors, expiresAt } = material;
   const base: tls.SecureContextOptions = {
@@ -33,6 +39,7 @@ export function createCredentials(material: CredentialMaterial): Credentials {
     // OpenSSL resumes sessions of clients with certificates only under a session id context.
     serverContext: tls.createSecureContext({
       ...base,
+      sessionTimeout: SESSION_LIFETIME,
       sessionIdContext: createHash("sha256").update(anchors).digest("hex").slice(0, 32),
     }),
     expiresAt,

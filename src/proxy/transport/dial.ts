@@ -24,6 +24,8 @@ export interface TlsTarget {
   session: Buffer | undefined;
   /** The context that `session` came from: a renewed certificate starts anew. */
   sessionContext: tls.SecureContext | undefined;
+  /** When the certificate expires by which the peer proved itself when `session` began, ms since the epoch. */
+  sessionExpiry: number;
 }
 
 export interface DialTarget {
@@ -127,6 +129,8 @@ class Dialled {
       target.session = undefined;
       target.sessionContext = credentials.clientContext;
     }
+    // A resumed handshake shows no certificate, and nothing of the one before is looked at again.
+    if (target.sessionExpiry <= this.#options.clock.now()) target.session = undefined;
     const { session } = target;
     // The options are one object for tls.connect; a session given as undefined would be taken as given.
     const socket = tls.connect({
@@ -140,7 +144,11 @@ class Dialled {
       ...(target.alpn ? { ALPNProtocols: [...target.alpn] } : {}),
       ...(session ? { session } : {}),
     });
-    socket.once("secureConnect", () => this.#ready());
+    socket.once("secureConnect", () => {
+      if (!socket.isSessionReused() && target.sessionContext === credentials.clientContext)
+        target.sessionExpiry = expiryOf(socket);
+      this.#ready();
+    });
     socket.on("session", (ticket) => {
       if (target.sessionContext === credentials.clientContext) target.session = ticket;
     });
@@ -208,6 +216,12 @@ function identityMismatch(expected: string, subjectAltName: string | undefined):
   const names = subjectAltNames(subjectAltName);
   if (names.includes(expected)) return undefined;
   return new DialError("tls-identity", `required id ${expected}; found ${names.join(", ") || "none"}`);
+}
+
+/** When the peer's certificate expires, ms since the epoch; 0 without one. */
+export function expiryOf(socket: tls.TLSSocket): number {
+  const certificate = socket.getPeerX509Certificate();
+  return certificate ? Date.parse(certificate.validTo) : 0;
 }
 
 /** DNS and URI names of a certificate; names that Node had to quote are no identities. */

@@ -38,6 +38,8 @@ export class TcpForward implements DialHandler, Carried {
   #back: Relay | undefined;
   #closed = false;
   #errno: string | undefined;
+  readonly #openedAt: number;
+  #upstreamOpenedAt = 0;
   readonly #linger: Linger;
   /** Upstreams tried. */
   attempts = 0;
@@ -58,7 +60,7 @@ export class TcpForward implements DialHandler, Carried {
         options.onSilent();
       },
     );
-    options.tcp.opened();
+    this.#openedAt = options.tcp.opened();
     options.tcp.read.inc(first.length);
     client.on("data", (chunk: Buffer) => this.#onData(chunk));
     client.on("end", () => {
@@ -98,7 +100,7 @@ export class TcpForward implements DialHandler, Carried {
     const upstream = this.#upstream!;
     const { tcp } = this.#options;
     const upstreamTcp = this.#upstreamTcp!;
-    upstreamTcp.opened();
+    this.#upstreamOpenedAt = upstreamTcp.opened();
     this.#there = new Relay(this.#client, upstream, tcp.read, upstreamTcp.write);
     this.#back = new Relay(upstream, this.#client, upstreamTcp.read, tcp.write);
     if (first.length > 0) {
@@ -146,7 +148,7 @@ export class TcpForward implements DialHandler, Carried {
     this.#back = undefined;
     if (this.#closed) this.#linger.stop();
     if (connected) {
-      this.#upstreamTcp!.closed(error?.errno);
+      this.#upstreamTcp!.closed(error?.errno, this.#upstreamOpenedAt);
       if (error === undefined) {
         this.#client.destroySoon();
         if (!this.#closed) this.#linger.begin();
@@ -158,7 +160,7 @@ export class TcpForward implements DialHandler, Carried {
     this.#closed = true;
     this.#there?.ended();
     this.#there = undefined;
-    this.#options.tcp.closed(this.#errno);
+    this.#options.tcp.closed(this.#errno, this.#openedAt);
     if (this.#upstream) {
       if (!this.#connected) this.#upstream.destroy();
       else if (this.#errno !== undefined) abort(this.#upstream);

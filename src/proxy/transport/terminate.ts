@@ -6,7 +6,7 @@ import { TRANSPORT_PROTOCOL } from "../../api/transport-header.ts";
 import type { Clock } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
 import type { Credentials } from "../ports.ts";
-import { subjectAltNames } from "./dial.ts";
+import { expiryOf, subjectAltNames } from "./dial.ts";
 import { readLean } from "./reads.ts";
 
 const HANDSHAKE_TIMEOUT = 10_000;
@@ -56,7 +56,7 @@ export function terminateTls(
     readLean(socket);
     done(undefined, {
       socket,
-      clientId: clientIdentity(socket),
+      clientId: clientIdentity(socket, clock.now()),
       transportHeader: socket.alpnProtocol === TRANSPORT_PROTOCOL,
     });
   };
@@ -70,11 +70,13 @@ export function terminateTls(
 
 /**
  * The first DNS or URI name of the client's certificate, when it verified against our anchors. Node asks the
- * same of the handle in its own servers; without an answer there is no identity.
+ * same of the handle in its own servers; without an answer there is no identity. A resumed session has the verdict of
+ * the handshake that it began with: whether the certificate holds still is asked here.
  */
-function clientIdentity(socket: tls.TLSSocket): string | undefined {
+function clientIdentity(socket: tls.TLSSocket, now: number): string | undefined {
   const handle = (socket as unknown as { _handle?: { verifyError?: () => Error | null | undefined } })
     ._handle;
   if (!handle?.verifyError || handle.verifyError()) return undefined;
+  if (socket.isSessionReused() && expiryOf(socket) <= now) return undefined;
   return subjectAltNames(socket.getPeerX509Certificate()?.subjectAltName)[0];
 }

@@ -52,7 +52,7 @@ class World {
   readonly #kind: Kind;
 
   constructor(kind: Kind, endpoints: readonly FakeEndpoint[], policy: Partial<BackendPolicy> = {}) {
-    const families = new Families(this.registry, "outbound");
+    const families = new Families(this.registry, "outbound", systemClock);
     const clock = systemClock;
     this.#kind = kind;
     this.watch = new FakeWatch(this.#setOf(endpoints));

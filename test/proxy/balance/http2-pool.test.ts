@@ -80,7 +80,7 @@ class Client {
   connects = 0;
 
   constructor(port: number, params: Partial<Http2Params> = {}, clock = systemClock) {
-    const families = new Families(this.registry, "outbound");
+    const families = new Families(this.registry, "outbound", systemClock);
     this.pool = new Http2Pool({
       clock,
       dial: { clock, connectTimeout: 1_000, keepAlive: 0, identity: new FakeIdentity("unused.test") },

@@ -44,7 +44,14 @@ for (const tls of [false, true]) {
       ip: "127.0.0.1",
       port,
       tls: tls
-        ? { serverName: NAME, identity: NAME, alpn: undefined, session: undefined, sessionContext: undefined }
+        ? {
+            serverName: NAME,
+            identity: NAME,
+            alpn: undefined,
+            session: undefined,
+            sessionContext: undefined,
+            sessionExpiry: 0,
+          }
         : undefined,
     };
     const identity = authority.identity("client.test");
