@@ -1,6 +1,7 @@
 // Listens on port 4140 of the address given first, dials the one given second, and prints the original destination
 // of what arrives.
 import * as net from "node:net";
+import { parseAddress } from "../../src/proxy/config.ts";
 import { kernelOriginalDestination } from "../../src/proxy/transport/original-dst.ts";
 
 const [listen, dial] = process.argv.slice(2) as [string, string];
@@ -10,6 +11,6 @@ const server = net.createServer((socket) => {
   process.exit(0);
 });
 server.listen(4140, listen, () => {
-  const [host, port] = dial.split(":") as [string, string];
-  net.connect(Number(port), host);
+  const { host, port } = parseAddress(dial);
+  net.connect(port, host);
 });
