@@ -4,7 +4,7 @@ import { parseCertificates } from "../pki/pem.ts";
 import { DEFAULT_POLICIES, type DefaultPolicy, isDefaultPolicy } from "../rules/default-policy.ts";
 import { parseDuration } from "../util/duration.ts";
 import { errorMessage } from "../util/error.ts";
-import { type Cidr, cidrHas, parseCidr, parseIp } from "../util/ip.ts";
+import { type Cidr, canonicalIp, cidrHas, parseCidr, parseIp } from "../util/ip.ts";
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
 import type { DataPathConfig, InboundConfig, OutboundConfig } from "./ports.ts";
 
@@ -152,6 +152,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       .split(",")
       .map((item) => item.trim())
       .filter((item) => item !== "");
+  const addresses = (text: string) => list(text).map(canonicalIp);
   const service = (name: string): ControlService => {
     const address = required(`${name}_SVC_ADDR`);
     const serverName = raw(`${name}_SVC_NAME`);
@@ -223,7 +224,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     logFormat: read("LOG_FORMAT", "plain", (text) => oneOf(text, ["plain", "json"])),
     inbound: {
       listen: [inboundListen],
-      ips: read("INBOUND_IPS", [], list),
+      ips: read("INBOUND_IPS", [], addresses),
       identityPorts: read("INBOUND_PORTS_REQUIRE_IDENTITY", [], parsePortSet),
       ports: read("INBOUND_PORTS", [], (text) => [
         ...new Set(parsePortSet(text).flatMap((range) => [...portsOf(range)])),
@@ -249,7 +250,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       profileTimeout: duration("DESTINATION_PROFILE_INITIAL_TIMEOUT", 500),
       policyTimeout: duration("CONTROL_STREAM_INITIAL_TIMEOUT", 3_000),
       inboundPort: inboundListen.port,
-      localIps: read("INBOUND_IPS", [], list),
+      localIps: read("INBOUND_IPS", [], addresses),
       refuseLoopback: true,
       ...dataPath("OUTBOUND", {
         connectTimeout: 1_000,

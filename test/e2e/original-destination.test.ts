@@ -3,14 +3,9 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { formatIp, parseIp } from "../../src/util/ip.ts";
+import { canonicalIp } from "../../src/util/ip.ts";
 
 const test = suite("original destination");
-/** As the mesh writes addresses. */
-const plain = (ip: string) => {
-  const { family, bits } = parseIp(ip);
-  return formatIp(family, bits);
-};
 const PROBE = fileURLToPath(new URL("../support/original-destination-probe.ts", import.meta.url));
 
 /**
@@ -56,18 +51,18 @@ test("also on a dual-stack listener, whose IPv4 peers are mapped", () => {
 for (const listen of ["::", "::1"]) {
   test(`an IPv6 connection tells as well, on ${listen}`, () => {
     const to = listen === "::1" ? "fd01::2" : "fd00::7";
-    assert.is(probe(REDIRECT6, listen, `[${to}]:8080`), `{"ip":"${plain(to)}","port":8080}`);
+    assert.is(probe(REDIRECT6, listen, `[${to}]:8080`), `{"ip":"${canonicalIp(to)}","port":8080}`);
   });
 }
 
 test("a dual-stack listener is told of both families under the pod's own rules", () => {
-  assert.is(probe(PROXY_INIT, "::", "[fd01::2]:443"), `{"ip":"${plain("fd01::2")}","port":443}`);
+  assert.is(probe(PROXY_INIT, "::", "[fd01::2]:443"), `{"ip":"${canonicalIp("fd01::2")}","port":443}`);
   assert.is(probe(PROXY_INIT, "::", "10.9.9.2:443"), '{"ip":"10.9.9.2","port":443}');
 });
 
 test("an IPv6 connection that no rule touched has no original destination, or its own", () => {
   assert.ok(
-    ["undefined", `{"ip":"${plain("::1")}","port":4140}`].includes(probe("true", "::", "[::1]:4140")),
+    ["undefined", `{"ip":"${canonicalIp("::1")}","port":4140}`].includes(probe("true", "::", "[::1]:4140")),
   );
 });
 

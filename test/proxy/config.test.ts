@@ -202,6 +202,33 @@ test("access log and traces are off unless asked for", () => {
   );
 });
 
+test("the pod's addresses are compared however they are written", () => {
+  const { inbound, outbound } = readConfig(
+    { ...LEAST, LINKERD2_PROXY_INBOUND_IPS: "10.0.0.7, fd00::7,::FFFF:10.0.0.8" },
+    () => {},
+  );
+  assert.equal(inbound.ips, ["10.0.0.7", "fd00:0:0:0:0:0:0:7", "10.0.0.8"]);
+  assert.equal(outbound.localIps, inbound.ips);
+});
+
+test("limits of connections and buffers", () => {
+  const { inbound, outbound, maxBufferBytes } = readConfig(LEAST, () => {});
+  assert.equal(
+    [inbound.maxConnections, outbound.maxConnections, maxBufferBytes],
+    [10_000, 10_000, undefined],
+  );
+  const told = readConfig(
+    {
+      ...LEAST,
+      LINKERD2_PROXY_INBOUND_MAX_CONNECTIONS: "5",
+      LINKERD2_PROXY_OUTBOUND_MAX_CONNECTIONS: "6",
+      LINKERD2_PROXY_MAX_BUFFER_BYTES: "7",
+    },
+    () => {},
+  );
+  assert.equal([told.inbound.maxConnections, told.outbound.maxConnections, told.maxBufferBytes], [5, 6, 7]);
+});
+
 test("config.linkerd.io/access-log leads to the access log", () => {
   const { values } = applyAnnotations(DEFAULT_VALUES, {}, { "config.linkerd.io/access-log": "apache" });
   const env = proxyEnv(values, { inboundPorts: "" });

@@ -35,7 +35,7 @@ import { InboundRouteFamilies } from "../telemetry/inbound-series.ts";
 import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
-import { Acceptor, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
+import { Acceptor, localOf, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
@@ -161,7 +161,7 @@ class Inbound implements InboundPath {
   #accept(raw: Socket): void {
     const { originalDestination, config } = this.#options;
     const own = raw.localPort!;
-    const original = originalDestination.of(raw) ?? { ip: localIp(raw), port: own };
+    const original = originalDestination.of(raw) ?? { ip: localOf(raw), port: own };
     if (config.ips.length > 0 && !config.ips.includes(original.ip)) {
       this.#refuse(raw, "loop", original.port);
     } else if (original.port === own) this.#acceptDirect(raw, original.ip);
@@ -522,9 +522,4 @@ function headerOf(bytes: Buffer): { header: TransportHeader; size: number } | "i
   } catch {
     return "invalid";
   }
-}
-
-function localIp(socket: Socket): string {
-  const address = socket.localAddress ?? "127.0.0.1";
-  return address.startsWith("::ffff:") ? address.slice(7) : address;
 }

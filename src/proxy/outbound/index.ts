@@ -34,7 +34,7 @@ import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { RouteFamilies } from "../telemetry/route-series.ts";
 import { Families, TcpSeries } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
-import { Acceptor, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
+import { Acceptor, localOf, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { type DialError, dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
@@ -180,7 +180,7 @@ class Outbound implements OutboundPath {
   }
 
   #isLoop(socket: Socket, { ip, port }: { ip: string; port: number }): boolean {
-    if (port === socket.localPort && ip === socket.localAddress) return true;
+    if (port === socket.localPort && ip === localOf(socket)) return true;
     const { config } = this.#options;
     if (port === config.inboundPort && config.localIps.includes(ip)) return true;
     const { family, bits } = parseIp(ip);

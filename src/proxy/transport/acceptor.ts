@@ -7,6 +7,7 @@
 import * as net from "node:net";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
+import { canonicalIp } from "../../util/ip.ts";
 import type { DataPath, SetUserTimeout } from "../ports.ts";
 import { readLean } from "./reads.ts";
 
@@ -202,8 +203,18 @@ export function userTimeoutOf(
 /** Errors end the socket, and its end is what is watched. */
 function ignore(): void {}
 
+/** The address that the peer connected to, in its own family, and written as original destinations are. */
+export function localOf(socket: net.Socket): string {
+  const address = unmapped(socket.localAddress ?? "127.0.0.1");
+  return address.includes(":") ? canonicalIp(address.replace(/%.*/, "")) : address;
+}
+
 /** The peer's address in its own family. */
 export function peerOf(socket: net.Socket): string {
-  const address = socket.remoteAddress ?? "0.0.0.0";
-  return address.startsWith("::ffff:") ? address.slice(7) : address;
+  return unmapped(socket.remoteAddress ?? "0.0.0.0");
+}
+
+/** An IPv4 address that a dual-stack listener shows as an IPv6 one. */
+function unmapped(address: string): string {
+  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }

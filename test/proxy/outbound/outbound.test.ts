@@ -1,4 +1,6 @@
 // The outbound side on real sockets: discovery, balancing, failing over, mesh TLS to a peer.
+
+import * as net from "node:net";
 import * as tls from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -371,6 +373,24 @@ for (const [name, to] of [
       proxy.registry.expose(),
       /outbound_tcp_errors_total\{error="loop detected",code="MESH-302"\} 1/,
     );
+  });
+}
+
+for (const [family, host, ip] of [
+  ["IPv4", "127.0.0.1", "127.0.0.1"],
+  ["IPv6", "::1", "0:0:0:0:0:0:0:1"],
+] as const) {
+  test_(`a connection to its own port is a loop, on a dual-stack listener: ${family}`, async (keep) => {
+    const proxy = await startOutbound(undefined, { config: { listen: [{ ip: "::", port: 0 }] } });
+    keep(proxy.path);
+    proxy.originalDestination.to = { ip, port: proxy.port };
+    const client = net.connect(proxy.port, host);
+    keep(client);
+    client.on("error", () => {});
+    client.write(GET);
+    client.resume();
+    await new Promise((resolve) => client.once("close", resolve));
+    assert.match(proxy.registry.expose(), /outbound_tcp_errors_total\{error="loop detected"/);
   });
 }
 
