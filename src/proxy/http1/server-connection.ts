@@ -620,6 +620,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
     if (this.#state === TUNNEL) {
       this.#upstreamEnded = true;
+      this.#flush();
       this.socket.end();
       this.#halfClosed!.begin();
       return;
@@ -694,6 +695,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.leaveUpstream(tunnel && errno === undefined, tunnel ? undefined : key);
     if (tunnel) {
       if (errno === undefined) {
+        this.#flush();
         this.socket.destroySoon();
         this.#halfClosed!.begin();
       } else abort(this.socket);
