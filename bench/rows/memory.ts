@@ -34,7 +34,7 @@ export const memory: Row = {
     const app = await stage.backEnd();
     const times = bench.options.quick
       ? { settle: 3_000, rest: 3_000, load: 3, after: 15_000 }
-      : { settle: 30_000, rest: 60_000, load: 15, after: 60_000 };
+      : { settle: 25_000, rest: 55_000, load: 15, after: 60_000 };
     const haproxy = await haproxyPair(bench, app, tls);
     const [ours, asked] = [await mesh.pair(app), await mesh.pair(app)];
     // What starting up took is not idling.
@@ -44,7 +44,7 @@ export const memory: Row = {
     const [haproxyCpu, idleCpu, askedCpu] = await Promise.all(
       [haproxy, ours, asked].map(({ processes }) => cpuWhile(processes, times.rest)),
     );
-    stopAsking();
+    const failures = stopAsking();
     await bench.stop(asked.processes);
     const held: Omit<Held, "after">[] = [];
     for (const pair of [haproxy, ours]) held.push(await hold(stage, pair, times));
@@ -83,7 +83,7 @@ export const memory: Row = {
         verdict("idle CPU of a proxy", 0.2, " % of a core", idleCpu! * 100),
         verdict("idle CPU of a proxy, probed and scraped each 10 s", 0.2, " % of a core", askedCpu! * 100),
       ],
-      failures: [],
+      failures,
       notes: [
         `Anonymous memory of the larger of both proxies, the most that was seen in each phase; ${times.load} s of load, idle CPU over ${times.rest / 1_000} s, after the load over ${times.after / 1_000} s with what is done to give memory back.`,
       ],
@@ -132,17 +132,27 @@ async function hold(
   return { idle, loaded, many, rss };
 }
 
-/** Asks what a kubelet and a Prometheus ask, each time on a new connection. @returns ends it */
-function askRegularly(ports: readonly number[]): () => void {
-  const ask = () => {
-    for (const port of ports)
-      for (const path of ASKED)
-        void fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: "close" } }).then((response) =>
-          response.arrayBuffer(),
-        );
+/** Asks what a kubelet and a Prometheus ask, each time on a new connection. @returns ends it, and tells what went wrong */
+function askRegularly(ports: readonly number[]): () => string[] {
+  const problems = new Set<string>();
+  let ended = false;
+  const ask = async (url: string) => {
+    try {
+      const response = await fetch(url, { headers: { connection: "close" } });
+      await response.arrayBuffer();
+      if (!response.ok && !ended) problems.add(`${url}: ${response.status}`);
+    } catch (error) {
+      if (!ended) problems.add(`${url}: ${error}`);
+    }
   };
-  const timer = setInterval(ask, ASKING);
-  return () => clearInterval(timer);
+  const timer = setInterval(() => {
+    for (const port of ports) for (const path of ASKED) void ask(`http://127.0.0.1:${port}${path}`);
+  }, ASKING);
+  return () => {
+    ended = true;
+    clearInterval(timer);
+    return [...problems];
+  };
 }
 
 /** Share of a core that each uses in the next `ms`, on the mean. */

@@ -1,6 +1,6 @@
 // Gives memory back once a load has ended. V8 keeps garbage until it needs room, and malloc keeps what it was given
 // back between what is still in use: after a bulk transfer that is several times what the proxy itself needs.
-import { readFileSync } from "node:fs";
+import { openSync, readSync } from "node:fs";
 import { dropSparePages } from "../http2/output.ts";
 import type { Logger } from "../log/logger.ts";
 import { MemoryReturn } from "../rules/memory-return.ts";
@@ -59,7 +59,7 @@ export class MemoryKeeper {
 
 /**
  * This process's. Nothing is collected without --expose-gc, nor trimmed with another libc than glibc.
- * @throws Error when koffi cannot be loaded (no Linux, no prebuilt binary for the machine)
+ * @throws Error when koffi cannot be loaded (no prebuilt binary for the machine), or there is no /proc
  */
 export async function processMemory(): Promise<ProcessMemory> {
   const { default: koffi } = await import("koffi");
@@ -69,6 +69,9 @@ export async function processMemory(): Promise<ProcessMemory> {
   } catch {
     // musl has none, and keeps less.
   }
+  // Kept open: running out of descriptors must not end in here.
+  const statm = openSync("/proc/self/statm", "r");
+  const line = Buffer.alloc(128);
   return {
     cpu: () => {
       const { user, system } = process.cpuUsage();
@@ -76,7 +79,9 @@ export async function processMemory(): Promise<ProcessMemory> {
     },
     held: () => {
       // Pages: of all, resident, of those shared. To sum up smaps_rollup, the kernel would visit every page.
-      const [, resident, shared] = readFileSync("/proc/self/statm", "latin1").split(" ");
+      const [, resident, shared] = line
+        .toString("latin1", 0, readSync(statm, line, 0, line.length, 0))
+        .split(" ");
       return Number(resident) - Number(shared);
     },
     collect: () => {

@@ -47,6 +47,18 @@ test("garbage of all kinds leaves the process", async () => {
   assert.ok(after! < 1.5 * idle!, `${loaded} pages were held, ${after} still are; ${idle} are needed`);
 });
 
+test("it does without descriptors of its own", async () => {
+  assert.ok(Number(await output(EXHAUSTED)) > 0);
+});
+
+const EXHAUSTED = `
+import { openSync } from "node:fs";
+import { processMemory } from "./src/proxy/memory.ts";
+const memory = await processMemory();
+try { for (;;) openSync("/dev/null"); } catch {}
+process.stdout.write(String(memory.held()));
+`;
+
 /** Objects, and buffers of malloc's with small ones that stay between them, so that its top never comes free. */
 const GARBAGE = `
 import { processMemory } from "./src/proxy/memory.ts";
@@ -64,10 +76,11 @@ garbage = [];
 process.stdout.write(JSON.stringify({ idle, loaded, after: rest(), kept: kept.length }));
 `;
 
-/** Runs a program with the proxy's flags. @returns what it wrote */
+/** Runs a program with the proxy's flags, and few descriptors. @returns what it wrote */
 async function output(program: string): Promise<string> {
   const args = [...PROXY_NODE_FLAGS, "--import", "tsx", "--input-type=module", "--eval", program];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const limited = ["-c", 'ulimit -n 100 && exec "$0" "$@"', process.execPath, ...args];
+  const child = spawn("sh", limited, { stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   let err = "";
   child.stdout.on("data", (chunk) => {
