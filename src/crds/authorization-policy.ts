@@ -53,7 +53,7 @@ const requiredAuthenticationRefs = ruled(list(reference), (refs, report) => {
   if (refs.length === 0) report.warning("", "it admits every client: no authentication is required");
 });
 
-export const authorizationPolicySpec = object({
+const authorizationPolicySpec = object({
   targetRef: described("What the policy is about, in its own namespace.", targetRef),
   requiredAuthenticationRefs: described("A client must pass all of them.", requiredAuthenticationRefs),
 });

@@ -1,14 +1,6 @@
 // Status conditions, as controllers write them.
-import { type Infer, integer, list, object, optional, text } from "../schema/index.ts";
-import {
-  groupName,
-  kindName,
-  namespaceName,
-  objectName,
-  portNumber,
-  sectionName,
-  trueFalseUnknown,
-} from "./reference.ts";
+import { choice, type Infer, integer, list, object, optional, text } from "../schema/index.ts";
+import { groupName, kindName, namespaceName, objectName, portNumber, sectionName } from "./reference.ts";
 
 const TYPE =
   /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$/;
@@ -16,7 +8,7 @@ const REASON = /^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/;
 
 export const conditionFields = {
   type: text({ expects: "a condition's type", maxLength: 316, pattern: TYPE }),
-  status: trueFalseUnknown,
+  status: choice(["True", "False", "Unknown"]),
   reason: optional(
     text({ expects: "a reason in CamelCase", minLength: 1, maxLength: 1024, pattern: REASON }),
   ),

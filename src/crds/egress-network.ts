@@ -5,7 +5,7 @@ import type { Kind } from "./kind.ts";
 import { networks } from "./networks.ts";
 import type { Resource } from "./object.ts";
 
-export const egressNetworkSpec = object({
+const egressNetworkSpec = object({
   trafficPolicy: described("What becomes of traffic that no route takes.", choice(["Allow", "Deny"])),
   networks: described("Everything outside the cluster when it is left out.", optional(networks)),
 });

@@ -59,7 +59,7 @@ const workloadIPs = ruled(
   },
 );
 
-export const externalWorkloadSpec = object({
+const externalWorkloadSpec = object({
   meshTLS,
   ports: optional(ports),
   workloadIPs: optional(workloadIPs),

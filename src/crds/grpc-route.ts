@@ -3,8 +3,8 @@ import { anyMap, choice, type Infer, list, object, optional, ruled, text } from 
 import { type RouteStatus, routeStatus } from "./conditions.ts";
 import type { Kind } from "./kind.ts";
 import type { Resource } from "./object.ts";
-import { backendFields, parentReference } from "./reference.ts";
-import { GATEWAY_API, headerModifier, hostnames, valueMatches } from "./route-parts.ts";
+import { backendFields } from "./reference.ts";
+import { GATEWAY_API, gatewayParents, headerModifier, hostnames, valueMatches } from "./route-parts.ts";
 
 const method = ruled(
   object({
@@ -40,8 +40,8 @@ const filter = ruled(
 );
 const filters = optional(list(filter, { maxItems: 16 }));
 
-export const grpcRouteSpec = object({
-  parentRefs: optional(list(parentReference(GATEWAY_API), { maxItems: 32 })),
+const grpcRouteSpec = object({
+  parentRefs: gatewayParents,
   hostnames: optional(hostnames),
   rules: optional(
     list(
@@ -60,7 +60,6 @@ export const grpcRouteSpec = object({
   ),
 });
 export type GRPCRoute = Resource<Infer<typeof grpcRouteSpec>, RouteStatus>;
-export type GRPCRouteRule = NonNullable<GRPCRoute["spec"]["rules"]>[number];
 
 export const GRPC_ROUTE: Kind = {
   group: GATEWAY_API,

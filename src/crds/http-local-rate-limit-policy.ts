@@ -36,7 +36,7 @@ const clientRef = ruled(
   },
 );
 
-export const rateLimitSpec = ruled(
+const rateLimitSpec = ruled(
   object({
     targetRef,
     total: described("Of all requests together.", optional(rate)),

@@ -12,15 +12,14 @@ import {
   type Schema,
   text,
 } from "../schema/index.ts";
-import type { RouteStatus } from "./conditions.ts";
-import { routeStatus } from "./conditions.ts";
+import { type RouteStatus, routeStatus } from "./conditions.ts";
 import { goDuration, parseGoDuration } from "./duration.ts";
 import type { Kind } from "./kind.ts";
 import type { Resource } from "./object.ts";
 import { backendFields, parentReference, portNumber } from "./reference.ts";
 import { GATEWAY_API, headerModifier, hostname, hostnames, valueMatches } from "./route-parts.ts";
 
-export const HTTP_METHODS = [
+const HTTP_METHODS = [
   "GET",
   "HEAD",
   "POST",
@@ -157,15 +156,12 @@ const specOf = <T>(group: string, filter: Schema<T>) => {
   });
 };
 
-export const policyHttpRouteSpec = specOf("policy.linkerd.io", policyFilter);
-export const gatewayHttpRouteSpec = specOf(GATEWAY_API, gatewayFilter);
+const policyHttpRouteSpec = specOf("policy.linkerd.io", policyFilter);
+const gatewayHttpRouteSpec = specOf(GATEWAY_API, gatewayFilter);
 
 /** Of either group: what the mesh reads is the same. */
 export type HTTPRoute = Resource<Infer<typeof gatewayHttpRouteSpec>, RouteStatus>;
-export type HTTPRouteRule = HTTPRoute["spec"]["rules"][number];
-export type HTTPRouteMatch = Infer<typeof match>;
-export type HTTPRouteFilter = Infer<typeof gatewayFilter>;
-export type HTTPBackendRef = NonNullable<HTTPRouteRule["backendRefs"]>[number];
+type HTTPRouteMatch = Infer<typeof match>;
 
 const names = { kind: "HTTPRoute", plural: "httproutes", status: routeStatus };
 const columns = [{ name: "Hostnames", path: ".spec.hostnames" }];

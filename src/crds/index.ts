@@ -12,7 +12,8 @@ import { NETWORK_AUTHENTICATION } from "./network-authentication.ts";
 import { SERVER } from "./server.ts";
 import { SERVER_AUTHORIZATION } from "./server-authorization.ts";
 import { SERVICE_PROFILE } from "./service-profile.ts";
-import { TCP_ROUTE, TLS_ROUTE } from "./tls-route.ts";
+import { TCP_ROUTE } from "./tcp-route.ts";
+import { TLS_ROUTE } from "./tls-route.ts";
 import { TRAFFIC_SPLIT } from "./traffic-split.ts";
 
 /** In the order of installation. */
@@ -45,15 +46,9 @@ export type { Condition, RouteStatus } from "./conditions.ts";
 export { parseGoDuration } from "./duration.ts";
 export type { EgressNetwork } from "./egress-network.ts";
 export type { ExternalWorkload } from "./external-workload.ts";
-export type { GRPCRoute, GRPCRouteRule } from "./grpc-route.ts";
+export type { GRPCRoute } from "./grpc-route.ts";
 export type { HTTPLocalRateLimitPolicy } from "./http-local-rate-limit-policy.ts";
-export type {
-  HTTPBackendRef,
-  HTTPRoute,
-  HTTPRouteFilter,
-  HTTPRouteMatch,
-  HTTPRouteRule,
-} from "./http-route.ts";
+export type { HTTPRoute } from "./http-route.ts";
 export {
   apiVersionOf,
   type CustomResourceDefinition,
@@ -65,19 +60,17 @@ export {
 export type { Link } from "./link.ts";
 export type { MeshTLSAuthentication } from "./mesh-tls-authentication.ts";
 export type { NetworkAuthentication } from "./network-authentication.ts";
-export type { Network } from "./networks.ts";
 export type { KubeObject, ObjectMeta, OwnerReference, Resource } from "./object.ts";
 export {
-  type BackendReference,
-  type LocalReference,
   type ParentReference,
   type Reference,
   refersTo,
 } from "./reference.ts";
-export type { HeaderModifier, ValueMatch } from "./route-parts.ts";
+export type { ValueMatch } from "./route-parts.ts";
 export type { LabelSelector } from "./selector.ts";
 export { PROXY_PROTOCOLS, type ProxyProtocol, type Server } from "./server.ts";
 export type { ServerAuthorization } from "./server-authorization.ts";
 export type { RequestMatch, ResponseMatch, ServiceProfile } from "./service-profile.ts";
-export type { TCPRoute, TLSRoute } from "./tls-route.ts";
+export type { TCPRoute } from "./tcp-route.ts";
+export type { TLSRoute } from "./tls-route.ts";
 export type { TrafficSplit } from "./traffic-split.ts";

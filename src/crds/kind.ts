@@ -2,7 +2,7 @@
 import { type Checked, check, type OpenApi, type Schema, text } from "../schema/index.ts";
 import type { KubeObject } from "./object.ts";
 
-export interface KindVersion {
+interface KindVersion {
   readonly name: string;
   readonly spec: Schema<unknown>;
   /** What to use instead; the API server tells whoever still uses this version. */
@@ -34,13 +34,18 @@ export interface Kind {
 export const apiVersionOf = (kind: Kind): string => `${kind.group}/${kind.versions.at(-1)!.name}`;
 
 /** Name of the CustomResourceDefinition. */
-export const definitionName = (kind: Kind): string => `${kind.plural}.${kind.group}`;
+const definitionName = (kind: Kind): string => `${kind.plural}.${kind.group}`;
 
 export interface CustomResourceDefinition extends KubeObject {
   readonly spec: {
     readonly group: string;
     readonly scope: "Namespaced";
-    readonly names: { readonly kind: string; readonly plural: string; readonly singular: string };
+    readonly names: {
+      readonly kind: string;
+      readonly listKind: string;
+      readonly plural: string;
+      readonly singular: string;
+    };
     readonly versions: readonly {
       readonly name: string;
       readonly served: boolean;
@@ -61,7 +66,7 @@ export function definitionOf(kind: Kind, labels: Record<string, string>): Custom
       scope: "Namespaced",
       names: {
         kind: kind.kind,
-        ...{ listKind: `${kind.kind}List` },
+        listKind: `${kind.kind}List`,
         plural,
         singular: kind.kind.toLowerCase(),
         ...(kind.shortNames ? { shortNames: kind.shortNames } : {}),

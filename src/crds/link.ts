@@ -35,7 +35,7 @@ const fields = {
 };
 const federated = { ...fields, federatedServiceSelector: optional(labelSelector) };
 
-export const linkSpec = object(
+const linkSpec = object(
   {
     ...federated,
     excludedAnnotations: optional(list(text())),

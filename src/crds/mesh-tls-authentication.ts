@@ -37,7 +37,7 @@ const identityRef = ruled(
   },
 );
 
-export const meshTlsAuthenticationSpec = object(
+const meshTlsAuthenticationSpec = object(
   {
     identities: described(
       "Identities; a `*` in front takes all that end so.",

@@ -4,7 +4,7 @@ import type { Kind } from "./kind.ts";
 import { networks } from "./networks.ts";
 import type { Resource } from "./object.ts";
 
-export const networkAuthenticationSpec = object({ networks });
+const networkAuthenticationSpec = object({ networks });
 export type NetworkAuthentication = Resource<Infer<typeof networkAuthenticationSpec>>;
 
 export const NETWORK_AUTHENTICATION: Kind = {

@@ -1,5 +1,5 @@
 // Networks with exceptions, as several kinds name them.
-import { type Infer, list, object, optional, parsed, ruled } from "../schema/index.ts";
+import { list, object, optional, parsed, ruled } from "../schema/index.ts";
 import { cidrContains, parseCidr } from "../util/ip.ts";
 
 const cidr = parsed({ expects: "a network such as 10.0.0.0/8 or an address" }, parseCidr);
@@ -17,6 +17,5 @@ export const network = ruled(
     });
   },
 );
-export type Network = Infer<typeof network>;
 
 export const networks = list(network, { minItems: 1 });

@@ -1,5 +1,5 @@
 // References to other objects, with the rules of names that the Gateway API has for them.
-import { choice, type Infer, integer, object, optional, text } from "../schema/index.ts";
+import { type Infer, integer, object, optional, text } from "../schema/index.ts";
 
 const GROUP = /^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const KIND = /^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$/;
@@ -44,7 +44,6 @@ export const localReference = object({
   kind: kindName(),
   name: objectName,
 });
-export type LocalReference = Infer<typeof localReference>;
 
 /** To an object of any namespace; of the own one unless it says so. */
 export const reference = object({
@@ -77,7 +76,6 @@ export const backendFields = {
   weight: integer({ min: 0, max: 1_000_000, format: "int32", default: 1 }),
 };
 export const backendReference = object(backendFields);
-export type BackendReference = Infer<typeof backendReference>;
 
 interface Named {
   readonly group?: string | undefined;
@@ -93,5 +91,3 @@ export function refersTo({ group, kind }: Named, wantedGroup: string, wantedKind
 /** `policy.linkerd.io/Server` */
 export const referenceText = ({ group = "", kind = "" }: Named): string =>
   group === "" || group === "core" ? kind : `${group}/${kind}`;
-
-export const trueFalseUnknown = choice(["True", "False", "Unknown"]);

@@ -1,5 +1,6 @@
-// What routes of several kinds are made of: hosts, matches of fields, changes of fields.
+// What routes of several kinds are made of: parents, hosts, matches of fields, changes of fields.
 import { choice, type Infer, list, object, optional, ruled, text } from "../schema/index.ts";
+import { backendReference, parentReference } from "./reference.ts";
 
 export const GATEWAY_API = "gateway.networking.k8s.io";
 
@@ -47,4 +48,19 @@ export const headerModifier = ruled(
     });
   },
 );
-export type HeaderModifier = Infer<typeof headerModifier>;
+
+export const gatewayParents = optional(list(parentReference(GATEWAY_API), { maxItems: 32 }));
+
+/** Of routes that take whole connections: there is one, since nothing of a connection tells rules apart. */
+export const connectionRules = ruled(
+  list(
+    object({
+      name: optional(text({ minLength: 1, maxLength: 253 })),
+      backendRefs: optional(list(backendReference, { maxItems: 16 })),
+    }),
+    { minItems: 1, maxItems: 16 },
+  ),
+  (rules, report) => {
+    if (rules.length > 1) report.problem("", `expected one rule, got ${rules.length}`);
+  },
+);

@@ -38,7 +38,7 @@ const client = ruled(
   },
 );
 
-export const serverAuthorizationSpec = object({
+const serverAuthorizationSpec = object({
   server: object(
     { name: optional(dnsLabel), selector: optional(labelSelector) },
     { exactlyOneOf: ["name", "selector"] },

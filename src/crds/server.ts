@@ -46,7 +46,7 @@ const either = {
 };
 const selectors = { exactlyOneOf: ["podSelector", "externalWorkloadSelector"] };
 
-export const serverSpec = object(
+const serverSpec = object(
   {
     ...either,
     accessPolicy: described(

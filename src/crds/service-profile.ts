@@ -99,7 +99,7 @@ const route = object({
 const QUANTITY =
   /^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$/;
 
-export const serviceProfileSpec = ruled(
+const serviceProfileSpec = ruled(
   object(
     {
       routes: optional(list(route)),

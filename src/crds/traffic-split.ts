@@ -8,7 +8,7 @@ const backend = object({
   weight: optional(intOrString({ expects: "a weight such as 1 or 500m" })),
 });
 
-export const trafficSplitSpec = ruled(
+const trafficSplitSpec = ruled(
   object({
     service: text({ minLength: 1 }),
     backends: list(backend),
