@@ -301,6 +301,72 @@ test("an address outside the cluster is dialled as it is, until an EgressNetwork
     assert.is((await call.message(1)).metadata?.resource?.name, "all");
   }));
 
+test("an ExternalWorkload asks for its ports by its own token, and hears of its end", () =>
+  withServer(async ({ index, client }) => {
+    const workload = '{"ns":"emoji","external_workload":"vm-1"}';
+    assert.is(await client.call(GetPort, { workload, port: 80 }).end(), STATUS.NOT_FOUND);
+    const key = "emoji/vm-1";
+    index.change(({ externalWorkloads }) =>
+      externalWorkloads.put(key, {
+        kind: "ExternalWorkload",
+        namespace: "emoji",
+        name: "vm-1",
+        labels: {},
+        ports: [],
+        ips: ["192.0.2.7"],
+        defaultPolicy: "deny",
+        opaquePorts: undefined,
+      }),
+    );
+    const call = client.call(WatchPort, { workload, port: 80 });
+    assert.is((await call.message(0)).labels["name"], "deny");
+    // A Pod of the same name is somebody else.
+    assert.is(
+      await client.call(GetPort, { workload: '{"ns":"emoji","pod":"vm-1"}', port: 80 }).end(),
+      STATUS.NOT_FOUND,
+    );
+    index.change(({ externalWorkloads }) => externalWorkloads.remove(key));
+    assert.is(await call.end(), STATUS.NOT_FOUND);
+  }));
+
+test("who asks decides which routes hold: the namespace of the token counts", () =>
+  withServer(async ({ index, client }) => {
+    index.putService(service());
+    index.change(({ routes }) =>
+      routes.put("consumer", {
+        group: "gateway.networking.k8s.io",
+        kind: "HTTPRoute",
+        namespace: "voting",
+        name: "consumer",
+        created: 0,
+        parents: [
+          {
+            group: "",
+            kind: "Service",
+            namespace: "emoji",
+            name: "web",
+            port: undefined,
+            sectionName: undefined,
+          },
+        ],
+        hosts: [],
+        rules: [],
+        traffic: NO_TRAFFIC_SETTINGS,
+        problem: undefined,
+        serverProblem: undefined,
+      }),
+    );
+    const routes = async (sourceWorkload: string) => {
+      const policy = await client.call(Get, { ...spec("10.96.1.1", 80), sourceWorkload }).message(0);
+      const [first] = policy.protocol!.detect!.http1!.routes;
+      return first!.metadata?.resource?.name ?? first!.metadata?.default;
+    };
+    assert.is(await routes('{"ns":"voting","pod":"v-1"}'), "consumer");
+    assert.is(await routes('{"ns":"voting","external_workload":"v-1"}'), "consumer");
+    assert.is(await routes('{"ns":"emoji","pod":"e-1"}'), "http");
+    assert.is(await routes(""), "http");
+  }));
+
 test("clients of many namespaces are told one message", () =>
   withServer(async ({ index }) => {
     index.putService(service());
