@@ -90,6 +90,7 @@ const remove = (...names: string[]) => sandbox.ask("delete", "-n", "shop", "--wa
 interface Answer {
   status?: number;
   name?: string;
+  path?: string;
   location?: string | null;
   error?: string | null;
   headers?: Record<string, string>;
@@ -97,7 +98,7 @@ interface Answer {
 
 /** Requests one after another from a client's pod. */
 function ask(from: string, path = "/", count = 1, host = "http://api"): Answer[] {
-  const script = `for(let i=0;i<${count};i++){await fetch(${JSON.stringify(host + path)},{redirect:"manual",signal:AbortSignal.timeout(20000)}).then(async r=>{let b={};try{b=JSON.parse(await r.text())}catch{}console.log(JSON.stringify({status:r.status,location:r.headers.get("location"),error:r.headers.get("l5d-proxy-error"),name:b.name,headers:b.headers}))},e=>console.log(JSON.stringify({error:String(e.cause?.code??e)})))}`;
+  const script = `for(let i=0;i<${count};i++){await fetch(${JSON.stringify(host + path)},{redirect:"manual",signal:AbortSignal.timeout(20000)}).then(async r=>{let b={};try{b=JSON.parse(await r.text())}catch{}console.log(JSON.stringify({status:r.status,location:r.headers.get("location"),error:r.headers.get("l5d-proxy-error"),name:b.name,path:b.path,headers:b.headers}))},e=>console.log(JSON.stringify({error:String(e.cause?.code??e)})))}`;
   return sandbox
     .ask("exec", "-n", "shop", from, "-c", "client", "--", "node", "--input-type=module", "-e", script)
     .trim()
@@ -339,6 +340,16 @@ test("definitions of the Gateway API that come later are followed; kinds of rout
   );
   const rules = [
     { matches: [{ path: { type: "PathPrefix", value: "/" } }], backendRefs: [{ name: "canary", port: 80 }] },
+    {
+      matches: [{ path: { type: "PathPrefix", value: "/v1" } }],
+      filters: [
+        {
+          type: "URLRewrite",
+          urlRewrite: { path: { type: "ReplacePrefixMatch", replacePrefixMatch: "/v2" } },
+        },
+        { type: "RequestMirror", requestMirror: { backendRef: { name: "canary", port: 80 } } },
+      ],
+    },
   ];
   apply(
     object("gateway.networking.k8s.io/v1", "HTTPRoute", "api", {
@@ -348,6 +359,13 @@ test("definitions of the Gateway API that come later are followed; kinds of rout
   const [resource] = ["httproutes.gateway.networking.k8s.io/api"];
   condition(resource, "Accepted", "True");
   await until(() => ask("friend")[0]!.name === "canary", 30_000, "the route");
+  const [rewritten] = ask("friend", "/v1/x?y=1");
+  assert.equal([rewritten!.name, rewritten!.path], ["api", "/v2/x?y=1"]);
+  await until(
+    () => sandbox.ask("logs", "-n", "shop", "canary", "-c", "server").includes("GET /v2/x?y=1"),
+    30_000,
+    "the copy of the request",
+  );
   define("GRPCRoute");
   sandbox.ask(
     "wait",
