@@ -123,7 +123,7 @@ export type Clients = "all" | "authenticated" | "none" | readonly string[];
 /** A server policy that admits `clients` on any network. */
 export function serverPolicy(
   clients: Clients = "all",
-  kind: "detect" | "opaque" | "http1" | "tls" = "detect",
+  kind: "detect" | "opaque" | "http1" | "http2" | "tls" = "detect",
 ): Server {
   const networks = [networkOf("0.0.0.0/0"), networkOf("::/0")].map((net) => ({ net, except: [] }));
   const authentication =
@@ -144,8 +144,8 @@ export function serverPolicy(
         ? { opaque: {} }
         : kind === "tls"
           ? { tls: {} }
-          : kind === "http1"
-            ? { http1: { routes: [] } }
+          : kind === "http1" || kind === "http2"
+            ? { [kind]: { routes: [] } }
             : { detect: { httpRoutes: [] } },
     serverIps: [],
     authorizations:

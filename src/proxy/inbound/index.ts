@@ -397,18 +397,18 @@ class Inbound implements InboundPath {
     hedge?: Hedge<Endpoint>,
   ): void {
     const mode = accepted.port.state!.protocol?.mode;
-    const isHttp1 = verdict === "http1" || (mode === "http1" && verdict !== "http2" && bytes.length > 0);
-    // What looks like HTTP is answered as HTTP, also by a port whose policy says otherwise.
+    // What looks like HTTP is answered as HTTP, also by a port whose policy says otherwise; and a port of HTTP takes nothing
+    // else, however long a client waits: bytes that nobody reads would pass by its routes and limits.
     const http = mode !== "opaque" && mode !== "tls";
-    if (isHttp1 && http && mode !== "http2") {
-      hedge?.drop();
-      this.#http1(accepted, bytes);
-    } else if (verdict === "http2" && http) {
-      hedge?.drop();
-      this.#http2(accepted, bytes);
-    } else if (ended && bytes.length === 0) {
+    if (ended && bytes.length === 0) {
       hedge?.drop();
       accepted.socket.end();
+    } else if ((verdict === "http2" && http) || (mode === "http2" && verdict !== "http1")) {
+      hedge?.drop();
+      this.#http2(accepted, bytes);
+    } else if ((verdict === "http1" && http) || mode === "http1") {
+      hedge?.drop();
+      this.#http1(accepted, bytes);
     } else this.#forward(accepted, bytes, ended, hedge);
   }
 

@@ -244,9 +244,9 @@ class Outbound implements OutboundPath {
         this.#detection.observe(verdict, why, ms, destination.parentLabels);
         const http = verdict === "http1" || verdict === "http2" || mode === "http1";
         if (http || (ended && bytes.length === 0)) hedge?.drop();
-        if (verdict === "http1" || (mode === "http1" && verdict === "opaque"))
+        if (ended && bytes.length === 0) socket.end();
+        else if (verdict === "http1" || (mode === "http1" && verdict !== "http2"))
           this.#http1(socket, destination, bytes);
-        else if (ended && bytes.length === 0) socket.end();
         else if (verdict === "http2") this.#http2(socket, destination, bytes);
         else if (hedge?.connected) this.#forward(socket, destination, bytes, ended, hedge, target);
         else this.#forward(socket, destination, bytes, ended, hedge);

@@ -219,6 +219,53 @@ test("a silent client is taken for opaque when the detect timeout is over", () =
     { detectTimeout: 50 },
   ));
 
+test("a port that the policy calls http1 reads HTTP, also from a client that waits", () =>
+  world(
+    answering,
+    async ({ plain, app, proxy }) => {
+      proxy.discovery.serverOf(app.port).set(serverPolicy("all", "http1"));
+      const client = plain();
+      await until(() => proxy.path.connections() === 1, 5_000, "the connection");
+      // Longer than the first bytes are waited for.
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      await client.send(GET).sees("ok");
+      assert.match(proxy.registry.expose(), /request_total\{direction="inbound"[^}]*\} 1/);
+    },
+    { detectTimeout: 20 },
+  ));
+
+test("a port that the policy calls http2 passes no other bytes, also from a client that waits", () =>
+  world(
+    echoing,
+    async ({ plain, app, proxy }) => {
+      proxy.discovery.serverOf(app.port).set(serverPolicy("all", "http2"));
+      await plain().send("bytes that are nothing known\r\n\r\n").seesEnd();
+      const late = plain();
+      await until(() => proxy.path.connections() === 1, 5_000, "the connection");
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      await late.send("bytes that are nothing known\r\n\r\n").seesEnd();
+      assert.is(app.connections.length, 0);
+      await plain().send(GET).sees("HTTP/1.1");
+    },
+    { detectTimeout: 20 },
+  ));
+
+test("a port that the policy calls http1 answers what is not HTTP as bad HTTP", () =>
+  world(echoing, async ({ plain, app, proxy }) => {
+    proxy.discovery.serverOf(app.port).set(serverPolicy("all", "http1"));
+    assert.match(await plain().send("bytes that are nothing known\r\n\r\n").seesEnd(), /^HTTP\/1\.1 400 /);
+    assert.is(app.connections.length, 0);
+  }));
+
+test("behind mesh TLS a port that the policy calls tls gets the bytes as they are", () =>
+  world(answering, async ({ meshed, app, proxy }) => {
+    proxy.discovery.serverOf(app.port).set(serverPolicy("all", "tls"));
+    const socket = await meshed();
+    socket.write(GET);
+    await text(socket, "ok");
+    assert.is(app.connections[0]!.received, GET, "nothing is added to a request that nobody read");
+  }));
+
 test("an application that does not listen is a 502 with its passport", async () => {
   const app = await RawServer.start();
   const { port } = app;
