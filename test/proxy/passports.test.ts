@@ -2,8 +2,11 @@
 // metrics. A new entry of the catalogue needs a case here.
 import * as http2 from "node:http2";
 import type { AddressInfo } from "node:net";
+import * as tls from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createLogger } from "../../src/log/logger.ts";
+import { Watches } from "../../src/proxy/telemetry/watches.ts";
 import { PASSPORTS, type PassportKey } from "../../src/rules/passport.ts";
 import { systemClock } from "../../src/util/clock.ts";
 import { withWaits } from "../support/clock.ts";
@@ -31,6 +34,21 @@ interface Seen {
   readonly metrics: string;
 }
 
+/** What the proxies of the case at hand wrote to their logs, and the errors that whoever watches was told of. */
+const lines: string[] = [];
+const watched: (PassportKey | undefined)[] = [];
+
+/** Proxies whose log is read, and that are watched as taps and the access log do. */
+function observed() {
+  const watches = new Watches();
+  watches.add({
+    begin: () => ({ record: { response: () => {}, end: (_, { error }) => watched.push(error) } }),
+  });
+  return { log: createLogger({ level: "warn", write: (line) => lines.push(line) }), watches };
+}
+const outboundOf: typeof startOutbound = (to, options) => startOutbound(to, { ...observed(), ...options });
+const inboundOf: typeof startInbound = (to, options) => startInbound(to, { ...observed(), ...options });
+
 type Case = (keep: Keep) => Promise<Seen>;
 
 /** Sends `bytes` through `proxy`, until an answer or an end comes. */
@@ -51,7 +69,7 @@ async function before(
   options: Parameters<typeof startOutbound>[1] = {},
 ): Promise<Outbound> {
   const app = keep(await RawServer.start(onConnection));
-  const proxy = await startOutbound({ ip: "127.0.0.1", port: app.port }, options);
+  const proxy = await outboundOf({ ip: "127.0.0.1", port: app.port }, options);
   keep(proxy.path);
   return proxy;
 }
@@ -75,7 +93,7 @@ const routed =
   (rule: object, onConnection: (peer: RawPeer) => void = () => {}, bytes = GET): Case =>
   async (keep) => {
     const app = keep(await RawServer.start(onConnection));
-    const proxy = await startOutbound(SERVICE);
+    const proxy = await outboundOf(SERVICE);
     keep(proxy.path);
     proxy.discovery.service("127.0.0.2:80", "web.ns", [{ port: app.port }]);
     const backends = {
@@ -103,11 +121,11 @@ const inboundWith =
       }),
     );
     const identity = authority.identity("web.test");
-    const proxy = await startInbound({ ip: "127.0.0.1", port: app.port }, { identity });
+    const proxy = await inboundOf({ ip: "127.0.0.1", port: app.port }, { identity });
     keep(proxy.path);
     proxy.discovery.serverOf(app.port).set({ ...serverPolicy("all"), ...change(serverPolicy("all")) });
     // Through a meshed peer: only trusted callers are told codes.
-    const peer = await startOutbound(SERVICE, { identity: authority.identity("app.test") });
+    const peer = await outboundOf(SERVICE, { identity: authority.identity("app.test") });
     keep(peer.path);
     peer.discovery.service("127.0.0.1:80", "web.ns", [{ port: proxy.port, identity: "web.test" }]);
     await ask(keep, peer, GET);
@@ -119,9 +137,11 @@ const inboundWith =
 const meshed =
   (serve: (keep: Keep) => Promise<number>, identity = authority.identity("app.test")): Case =>
   async (keep) => {
-    const proxy = await startOutbound(SERVICE, { identity });
+    const proxy = await outboundOf(SERVICE, { identity });
     keep(proxy.path);
-    proxy.discovery.service("127.0.0.1:80", "web.ns", [{ port: await serve(keep), identity: "web.test" }]);
+    proxy.discovery.service("127.0.0.1:80", "web.ns", [
+      { port: await serve(keep), identity: "web.test", h2: true },
+    ]);
     return ask(keep, proxy, GET);
   };
 
@@ -154,7 +174,20 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
   "transfer-encoding": request("GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n"),
   "duplicate-host": request("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"),
   "head-too-large": request(`GET / HTTP/1.1\r\nhost: a\r\n${"x: y\r\n".repeat(200)}\r\n`),
-  chunk: request("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
+  chunk: async (keep) => {
+    let forwarded = false;
+    const proxy = await before(keep, (peer) => {
+      peer.onData = (received) => {
+        forwarded = received.includes("first");
+      };
+    });
+    const client = keep(new RawClient(proxy.port));
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    await until(() => forwarded, 5_000, "the beginning at the server");
+    client.send("zz\r\n");
+    await client.sees("\r\n\r\n");
+    return { text: client.received, metrics: proxy.registry.expose() };
+  },
   "head-timeout": async (keep) => {
     const clock = withWaits((ms) => (ms === 30_000 ? 20 : ms));
     return ask(keep, await before(keep, () => {}, { clock }), "GET / HTTP/1.1\r\nhost: a\r\nx:");
@@ -166,13 +199,13 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
     },
   })),
   "fail-fast": async (keep) => {
-    const proxy = await startOutbound(SERVICE, { config: { failfastTimeout: 20 } });
+    const proxy = await outboundOf(SERVICE, { config: { failfastTimeout: 20 } });
     keep(proxy.path);
     proxy.discovery.service("127.0.0.1:80", "web.ns", []);
     return ask(keep, proxy, GET);
   },
   loop: async (keep) => {
-    const proxy = await startOutbound({ ip: "127.0.0.1", port: 9 }, { config: { refuseLoopback: true } });
+    const proxy = await outboundOf({ ip: "127.0.0.1", port: 9 }, { config: { refuseLoopback: true } });
     keep(proxy.path);
     return ask(keep, proxy, GET);
   },
@@ -185,7 +218,7 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
     const gone = await RawServer.start();
     const { port } = gone;
     await gone.close();
-    const proxy = await startOutbound({ ip: "127.0.0.1", port });
+    const proxy = await outboundOf({ ip: "127.0.0.1", port });
     keep(proxy.path);
     return ask(keep, proxy, GET);
   },
@@ -204,37 +237,26 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
   "unexpected-upgrade": answered((peer) =>
     peer.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
   ),
-  "stream-reset": async (keep) => {
+  "stream-reset": meshed(async (keep) => {
     // A peer's proxy that resets the streams in which HTTP/1 is carried.
-    const peer = http2.createServer();
-    peer.on("stream", (stream) => {
-      stream.on("error", () => {});
-      stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
-    });
-    await new Promise<void>((resolve) => peer.listen(0, "127.0.0.1", resolve));
-    keep({ close: () => peer.close() });
-    const proxy = await startOutbound(SERVICE, { identity: authority.identity("app.test") });
-    keep(proxy.path);
-    const inbound = await startInbound(
-      { ip: "127.0.0.1", port: (peer.address() as AddressInfo).port },
-      { identity: authority.identity("web.test") },
+    const { serverContext } = authority.credentials("web.test");
+    const listener = tls.createServer(
+      { SNICallback: (_name, done) => done(null, serverContext) },
+      (socket) => {
+        const session = http2.performServerHandshake(socket);
+        session.on("error", () => {});
+        session.on("stream", (stream) => {
+          stream.on("error", () => {});
+          stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+        });
+      },
     );
-    keep(inbound.path);
-    proxy.discovery.service("127.0.0.1:80", "web.ns", [
-      { port: inbound.port, identity: "web.test", h2: true },
-    ]);
-    const client = http2.connect(`http://127.0.0.1:${proxy.port}`);
-    keep(client);
-    client.on("error", () => {});
-    const stream = client.request({ ":path": "/" });
-    stream.on("error", () => {});
-    await new Promise((resolve) => stream.on("close", resolve));
-    // Toward HTTP/2 callers the reset itself is the answer.
-    const { code, status } = PASSPORTS["stream-reset"];
-    return { text: `HTTP/1.1 ${status} ${code} ${stream.rstCode}`, metrics: `code="${code}"` };
-  },
+    await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+    keep({ close: () => listener.close() });
+    return (listener.address() as AddressInfo).port;
+  }),
   "tls-identity": meshed(async (keep) => {
-    const other = await startInbound(undefined, {
+    const other = await inboundOf(undefined, {
       identity: new FakeIdentity("web.test", authority.credentials("other.test")),
     });
     keep(other.path);
@@ -243,7 +265,7 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
   "tls-handshake": meshed(async (keep) => keep(await RawServer.start((peer) => peer.send("no TLS"))).port),
   "no-certificate": meshed(async (keep) => keep(await RawServer.start()).port, new FakeIdentity("app.test")),
   "direct-unauthenticated": async (keep) => {
-    const proxy = await startInbound(undefined, { identity: authority.identity("web.test") });
+    const proxy = await inboundOf(undefined, { identity: authority.identity("web.test") });
     keep(proxy.path);
     return ask(keep, proxy, GET);
   },
@@ -264,9 +286,25 @@ const CASES: Readonly<Record<Exclude<PassportKey, Elsewhere>, Case>> = {
   "load-shed": async (keep) => ask(keep, await before(keep, () => {}, { config: { maxInFlight: 0 } }), GET),
 };
 
+/** There was no request that anybody could have been shown. */
+const WITHOUT_REQUEST: ReadonlySet<PassportKey> = new Set<PassportKey>([
+  "request-line",
+  "http-version",
+  "header-syntax",
+  "line-ending",
+  "content-length",
+  "ambiguous-length",
+  "transfer-encoding",
+  "duplicate-host",
+  "head-too-large",
+  "head-timeout",
+]);
+
 for (const [key, run] of Object.entries(CASES)) {
   const { code, status, text } = PASSPORTS[key as PassportKey];
   test(`${code} ${key}`, async () => {
+    lines.length = 0;
+    watched.length = 0;
     const kept: ({ close(): unknown } | { destroy(): void })[] = [];
     try {
       const seen = await run((thing) => {
@@ -277,10 +315,21 @@ for (const [key, run] of Object.entries(CASES)) {
       if (closed) assert.is(seen.text, "", "there is nobody to answer");
       else {
         assert.match(seen.text, new RegExp(`^HTTP/1\\.1 ${status} `));
-        assert.match(seen.text, new RegExp(code));
-        if (key !== "stream-reset") assert.match(seen.text, new RegExp(`l5d-proxy-error: ${text}`));
+        assert.match(seen.text, new RegExp(code), `${seen.text}${lines.join("")}`);
+        assert.match(seen.text, new RegExp(`l5d-proxy-error: ${text}`));
       }
-      if (key !== "fault-injected") assert.match(seen.metrics, new RegExp(`code="${code}"`));
+      // What a route does on purpose is no error of the proxy's.
+      if (key !== "fault-injected") {
+        assert.match(seen.metrics, new RegExp(`errors_total{.*code="${code}"`));
+        assert.ok(
+          lines.some((line) => line.includes(code)),
+          `a log line of ${code}: ${lines.join("")}`,
+        );
+      }
+      if (!closed && !WITHOUT_REQUEST.has(key as PassportKey)) {
+        await until(() => watched.length > 0, 5_000, "the end of what was watched");
+        assert.ok(watched.includes(key as PassportKey), `whoever watches is told: ${watched.join()}`);
+      }
     } finally {
       for (const thing of kept.reverse()) await ("close" in thing ? thing.close() : thing.destroy());
     }
