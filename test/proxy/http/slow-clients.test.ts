@@ -2,10 +2,11 @@
 // proxy's long waits are made short; each must free what the client held.
 import * as http2 from "node:http2";
 import type * as net from "node:net";
+import * as tls from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { withWaits } from "../../support/clock.ts";
-import { startOutbound } from "../../support/proxy-fakes.ts";
+import { createAuthority, startInbound, startOutbound } from "../../support/proxy-fakes.ts";
 import { until } from "../../support/until.ts";
 import { RawClient, type RawPeer, RawServer } from "../../support/wire.ts";
 
@@ -112,5 +113,65 @@ test("a stream whose response the client does not take is reset", async () => {
     app.close();
   }
 });
+
+/** What a TLS client that names `servername` says first. */
+async function clientHello(servername: string): Promise<Buffer> {
+  const server = await RawServer.start();
+  const client = tls.connect({ port: server.port, host: "127.0.0.1", servername, rejectUnauthorized: false });
+  client.on("error", () => {});
+  const peer = await server.connection();
+  await until(() => peer.received !== "", 5_000, "a ClientHello");
+  client.destroy();
+  await server.close();
+  return Buffer.from(peer.received, "latin1");
+}
+
+const NAME = "web.test";
+const authority = createAuthority();
+type Accepting = Awaited<ReturnType<typeof startInbound>>;
+
+/** Clients of the inbound side's own port that begin, and do not go on; and what it says of them. */
+const UNFINISHED: Readonly<Record<string, readonly [code: string, begin: (to: Accepting) => Promise<void>]>> =
+  {
+    "says nothing": ["MESH-504", async ({ port }) => void new RawClient(port)],
+    "sends half a ClientHello": [
+      "MESH-504",
+      async ({ port }) => void new RawClient(port).send((await clientHello(NAME)).subarray(0, 60)),
+    ],
+    "does not finish its handshake": [
+      "MESH-502",
+      async ({ port }) => void new RawClient(port).send(await clientHello(NAME)),
+    ],
+    "does not send its transport header": [
+      "MESH-504",
+      async ({ port }) => {
+        const socket = tls.connect({
+          port,
+          host: "127.0.0.1",
+          servername: NAME,
+          secureContext: authority.credentials("app.test").clientContext,
+          ALPNProtocols: ["transport.l5d.io/v1"],
+          checkServerIdentity: () => undefined,
+        });
+        socket.on("error", () => {});
+        await new Promise((resolve) => socket.once("secureConnect", resolve));
+        socket.write("transport.l5d.io/v1\r\n\r\n\0\0");
+      },
+    ],
+  };
+
+for (const [name, [code, begin]] of Object.entries(UNFINISHED)) {
+  test(`a client that ${name} is let go`, async () => {
+    const clock = withWaits((ms) => (ms === 10_000 ? 100 : ms));
+    const proxy = await startInbound(undefined, { clock, identity: authority.identity(NAME) });
+    try {
+      await begin(proxy);
+      await until(() => proxy.registry.expose().includes(`code="${code}"`), 10_000, code);
+      await until(() => proxy.path.connections() === 0, 5_000, "no connection left");
+    } finally {
+      proxy.path.close();
+    }
+  });
+}
 
 test.run();
