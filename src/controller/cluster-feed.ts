@@ -1,9 +1,12 @@
 // Feeds an index with the cluster's objects as small records.
-import { essentialMetadata } from "../kube/reflector.ts";
-import type { EndpointSlice, KubeObject, Namespace, ObjectMeta, Pod, Service } from "../kube/types.ts";
+import { essentialMetadata, Reflector } from "../kube/reflector.ts";
+import type { EndpointSlice, KubeObject, Namespace, Node, ObjectMeta, Pod, Service } from "../kube/types.ts";
+import { errorMessage } from "../util/error.ts";
 import {
   type NamespaceRecord,
+  type NodeRecord,
   namespaceRecord,
+  nodeRecord,
   type PodRecord,
   podRecord,
   type ServiceRecord,
@@ -12,6 +15,7 @@ import {
   sliceRecord,
 } from "./cluster-objects.ts";
 import type { ControllerProcess } from "./process.ts";
+import { type ServedKind, ServedKinds } from "./served-kinds.ts";
 
 interface Sink<R> {
   put(record: R, metadata: ObjectMeta): void;
@@ -23,6 +27,7 @@ export interface ClusterSinks {
   readonly slice?: Sink<SliceRecord>;
   readonly pod?: Sink<PodRecord>;
   readonly namespace?: Sink<NamespaceRecord>;
+  readonly node?: Sink<NodeRecord>;
 }
 
 /** An object of which only the record is kept; the rest is let go at once. */
@@ -56,6 +61,32 @@ export async function followCluster(process: ControllerProcess, sinks: ClusterSi
     follow<Namespace, NamespaceRecord>("/api/v1/namespaces", sinks.namespace, namespaceRecord),
     follow<Service, ServiceRecord>("/api/v1/services", sinks.service, serviceRecord),
     follow<Pod, PodRecord>("/api/v1/pods", sinks.pod, podRecord),
+    follow<Node, NodeRecord>("/api/v1/nodes", sinks.node, nodeRecord),
     follow<EndpointSlice, SliceRecord>("/apis/discovery.k8s.io/v1/endpointslices", sinks.slice, sliceRecord),
   ]);
+}
+
+/** Starts following kinds that may come and go; the process is not ready before those that are served are known. */
+export function followKinds(
+  process: ControllerProcess,
+  kinds: readonly ServedKind[],
+  what: string,
+): ServedKinds {
+  const { client, clock, log } = process;
+  const served = new ServedKinds({
+    client,
+    kinds,
+    reflector: (options) =>
+      new Reflector(client, {
+        clock,
+        onError: (error) =>
+          log.warn("watching failed, trying again", { path: options.path, error: errorMessage(error) }),
+        ...options,
+      }),
+    clock,
+    log,
+  }).start();
+  process.readyWhen(what, () => served.isSynced);
+  process.onStop(() => served.stop());
+  return served;
 }

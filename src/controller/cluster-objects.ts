@@ -1,12 +1,15 @@
 // Small records of the cluster's objects, as destination and policy index them: a cluster's Pods and Services whole
 // would cost ten times the memory.
+import { isIP } from "node:net";
 import { ownerOf, reviewAnnotations } from "../inject/index.ts";
-import type { EndpointSlice, Namespace, Pod, Service } from "../kube/types.ts";
+import type { EndpointSlice, Namespace, Node, Pod, Service } from "../kube/types.ts";
 import {
   type AnnotationProblem,
   type TrafficSettings,
   trafficSettings,
 } from "../rules/traffic-annotations.ts";
+import { intern } from "../util/intern.ts";
+import { canonicalIp } from "../util/ip.ts";
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
 
 /** Keys of Linkerd's that decide here. */
@@ -17,8 +20,16 @@ export const ANNOTATION = {
   defaultPolicy: "config.linkerd.io/default-inbound-policy",
 } as const;
 const CONTROL_PLANE_NS = "linkerd.io/control-plane-ns";
+/** Labels and annotations of multicluster, on Services and slices that stand for those of another cluster. */
+const REMOTE = {
+  cluster: "multicluster.linkerd.io/remote-discovery",
+  service: "multicluster.linkerd.io/remote-service",
+  gatewayIdentity: "mirror.linkerd.io/remote-gateway-identity",
+  gatewayAuthority: "mirror.linkerd.io/remote-svc-fq-name",
+} as const;
 
 export interface PodRecord {
+  readonly kind: "Pod";
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
@@ -26,6 +37,12 @@ export interface PodRecord {
   readonly labels: Readonly<Record<string, string>>;
   readonly nodeName: string;
   readonly serviceAccount: string;
+  /** It has the addresses of its node, as others there have. */
+  readonly hostNetwork: boolean;
+  /** Creation, ms since the epoch; 0 when it is not said. */
+  readonly created: number;
+  /** Ports of its node that lead to ports of the pod. */
+  readonly hostPorts: readonly { readonly ip: string; readonly hostPort: number; readonly port: number }[];
   /** Namespace of the control plane whose proxy it has; undefined when it is not meshed. */
   readonly controlPlane: string | undefined;
   readonly owner: { readonly kind: string; readonly name: string } | undefined;
@@ -45,9 +62,18 @@ export interface PodRecord {
 export interface ServiceRecord {
   readonly namespace: string;
   readonly name: string;
+  readonly uid: string;
+  readonly families: readonly (4 | 6)[];
   readonly clusterIPs: readonly string[];
   readonly headless: boolean;
   readonly externalName: boolean;
+  /** Clients are served by endpoints of their own node alone (internalTrafficPolicy: Local). */
+  readonly nodeLocal: boolean;
+  /** `spec.trafficDistribution`: which endpoints clients are to prefer. */
+  readonly distribution: string | undefined;
+  /** It stands for a Service of another cluster. */
+  readonly remote: { readonly cluster: string; readonly service: string } | undefined;
+  readonly selector: Readonly<Record<string, string>> | undefined;
   readonly ports: readonly {
     readonly name: string;
     readonly port: number;
@@ -65,14 +91,37 @@ export interface SliceRecord {
   readonly namespace: string;
   readonly name: string;
   readonly service: string;
+  /** IP family of all its addresses. */
+  readonly family: 4 | 6;
   readonly ports: readonly { readonly name: string; readonly port: number }[];
-  readonly endpoints: readonly {
-    readonly ip: string;
-    readonly hostname: string | undefined;
-    readonly zone: string | undefined;
-    /** Name of the Pod behind it, in the slice's namespace. */
-    readonly pod: string | undefined;
-  }[];
+  readonly endpoints: readonly EndpointRecord[];
+  /** The gateway of another cluster that the addresses are, and what it calls the Service. */
+  readonly gateway: { readonly identity: string; readonly authority: string } | undefined;
+}
+
+export interface EndpointRecord {
+  readonly ip: string;
+  /** False: it is ending, and serves on until it is gone. */
+  readonly ready: boolean;
+  readonly hostname: string | undefined;
+  readonly zone: string | undefined;
+  readonly nodeName: string | undefined;
+  /** Zones and nodes whose clients it is meant for; undefined: it does not say. */
+  readonly forZones: readonly string[] | undefined;
+  readonly forNodes: readonly string[] | undefined;
+  /** What is behind it, in the slice's namespace; its uid where the slice says it. */
+  readonly target:
+    | {
+        readonly kind: "Pod" | "ExternalWorkload";
+        readonly name: string;
+        readonly uid: string | undefined;
+      }
+    | undefined;
+}
+
+export interface NodeRecord {
+  readonly name: string;
+  readonly zone: string | undefined;
 }
 
 export interface NamespaceRecord {
@@ -99,6 +148,25 @@ export function portsOf(
   }
 }
 
+/** The one text of an address; what is none stays as it is, and equals no address. */
+export function addressOfText(text: string): string {
+  const family = isIP(text);
+  return family === 6 ? canonicalIp(text) : text;
+}
+
+/** Labels whose text is kept once. */
+function labelsOf(labels: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const out: Record<string, string> = {};
+  for (const key in labels) out[intern(key)] = intern(labels[key]!);
+  return out;
+}
+
+/** Addresses of a status, the list or, of old servers, the one. */
+const addressesOf = (
+  list: readonly { readonly ip: string }[] | undefined,
+  one: string | undefined,
+): string[] => list?.map(({ ip }) => addressOfText(ip)) ?? (one ? [addressOfText(one)] : []);
+
 export function podRecord(pod: Pod): PodRecord {
   const { metadata, spec, status } = pod;
   const annotations = metadata.annotations ?? {};
@@ -110,6 +178,7 @@ export function podRecord(pod: Pod): PodRecord {
     (container.ports ?? []).map((port) => ({ name: port.name ?? "", port: port.containerPort })),
   );
   const names = new Map(ports.map(({ name, port }) => [name, port]));
+  const owner = ownerOf(metadata);
   const probes = containers.flatMap((container) =>
     [container.livenessProbe, container.readinessProbe, container.startupProbe].flatMap((probe) => {
       if (!probe?.httpGet) return [];
@@ -119,17 +188,29 @@ export function podRecord(pod: Pod): PodRecord {
       return number === undefined ? [] : [{ port: number, path: path.split("?")[0] || "/" }];
     }),
   );
+  const hostIps = addressesOf(status?.hostIPs, status?.hostIP);
+  const hostPorts = containers.flatMap((container) =>
+    (container.ports ?? []).flatMap(({ hostPort, hostIP, containerPort, protocol = "TCP" }) => {
+      if (!hostPort || protocol !== "TCP" || spec.hostNetwork) return [];
+      const any = !hostIP || hostIP === "0.0.0.0" || hostIP === "::";
+      return (any ? hostIps : [addressOfText(hostIP)]).map((ip) => ({ ip, hostPort, port: containerPort }));
+    }),
+  );
   const inbound = Number(annotations[ANNOTATION.inboundPort] ?? 4143);
   return {
-    namespace: metadata.namespace ?? "",
+    kind: "Pod",
+    namespace: intern(metadata.namespace ?? ""),
     name: metadata.name,
     uid: metadata.uid ?? "",
-    ips: status?.podIPs?.map(({ ip }) => ip) ?? (status?.podIP ? [status.podIP] : []),
-    labels: metadata.labels ?? {},
-    nodeName: spec.nodeName ?? "",
-    serviceAccount: spec.serviceAccountName ?? "default",
+    ips: addressesOf(status?.podIPs, status?.podIP),
+    labels: labelsOf(metadata.labels),
+    nodeName: intern(spec.nodeName ?? ""),
+    serviceAccount: intern(spec.serviceAccountName ?? "default"),
+    hostNetwork: spec.hostNetwork === true,
+    created: Date.parse(metadata.creationTimestamp ?? "") || 0,
+    hostPorts,
     controlPlane: metadata.labels?.[CONTROL_PLANE_NS],
-    owner: ownerOf(metadata),
+    owner: owner && { kind: intern(owner.kind), name: intern(owner.name) },
     templateHash: metadata.labels?.["pod-template-hash"],
     inboundPort: Number.isInteger(inbound) && inbound > 0 && inbound < 65_536 ? inbound : 4143,
     opaquePorts: portsOf(annotations[ANNOTATION.opaquePorts], names),
@@ -148,9 +229,15 @@ export function serviceRecord(service: Service): ServiceRecord {
   return {
     namespace: metadata.namespace ?? "",
     name: metadata.name,
-    clusterIPs: headless ? [] : ips,
+    uid: metadata.uid ?? "",
+    families: (spec.ipFamilies ?? ["IPv4"]).map((family) => (family === "IPv6" ? 6 : 4)),
+    clusterIPs: headless ? [] : ips.filter((ip) => ip !== "").map(addressOfText),
     headless,
     externalName: spec.type === "ExternalName",
+    nodeLocal: spec.internalTrafficPolicy === "Local",
+    distribution: spec.trafficDistribution,
+    remote: remoteOf(metadata.labels),
+    selector: spec.selector,
     ports: (spec.ports ?? [])
       .filter((port) => (port.protocol ?? "TCP") === "TCP")
       .map(({ name = "", port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
@@ -163,25 +250,60 @@ export function serviceRecord(service: Service): ServiceRecord {
   };
 }
 
+function remoteOf(labels: Readonly<Record<string, string>> = {}): ServiceRecord["remote"] {
+  const { [REMOTE.cluster]: cluster, [REMOTE.service]: service } = labels;
+  return cluster === undefined || service === undefined ? undefined : { cluster, service };
+}
+
+const namesOf = (list: readonly { readonly name: string }[] | undefined): string[] | undefined =>
+  list && list.length > 0 ? list.map(({ name }) => intern(name)) : undefined;
+
 export function sliceRecord(slice: EndpointSlice): SliceRecord {
+  const { metadata, addressType } = slice;
+  const identity = metadata.annotations?.[REMOTE.gatewayIdentity];
+  const authority = metadata.annotations?.[REMOTE.gatewayAuthority];
   return {
-    namespace: slice.metadata.namespace ?? "",
-    name: slice.metadata.name,
-    service: slice.metadata.labels?.["kubernetes.io/service-name"] ?? "",
+    namespace: intern(metadata.namespace ?? ""),
+    name: metadata.name,
+    service: intern(metadata.labels?.["kubernetes.io/service-name"] ?? ""),
+    family: addressType === "IPv6" ? 6 : 4,
     ports: (slice.ports ?? [])
       .filter((port) => (port.protocol ?? "TCP") === "TCP" && port.port !== undefined)
       .map((port) => ({ name: port.name ?? "", port: port.port! })),
-    endpoints: (slice.endpoints ?? [])
-      // An absent condition means ready (EndpointSlice v1).
-      .filter((endpoint) => endpoint.conditions?.ready !== false && endpoint.addresses.length > 0)
-      .map((endpoint) => ({
-        ip: endpoint.addresses[0]!,
-        hostname: endpoint.hostname,
-        zone: endpoint.zone,
-        pod: endpoint.targetRef?.kind === "Pod" ? endpoint.targetRef.name : undefined,
-      })),
+    // Names are not addresses (addressType FQDN).
+    endpoints: addressType === "FQDN" ? [] : (slice.endpoints ?? []).flatMap(endpointRecord),
+    gateway: identity && authority ? { identity, authority } : undefined,
   };
 }
+
+/** None for an endpoint that takes no connections. */
+function endpointRecord(endpoint: NonNullable<EndpointSlice["endpoints"]>[number]): EndpointRecord[] {
+  const { addresses, conditions = {}, hints, targetRef } = endpoint;
+  // An absent condition means ready (EndpointSlice v1).
+  const ready = conditions.ready !== false;
+  if (addresses.length === 0 || !(ready || (conditions.serving && conditions.terminating))) return [];
+  const kind = targetRef?.kind;
+  return [
+    {
+      ip: addressOfText(addresses[0]!),
+      ready,
+      hostname: endpoint.hostname,
+      zone: endpoint.zone && intern(endpoint.zone),
+      nodeName: endpoint.nodeName && intern(endpoint.nodeName),
+      forZones: namesOf(hints?.forZones),
+      forNodes: namesOf(hints?.forNodes),
+      target:
+        (kind === "Pod" || kind === "ExternalWorkload") && targetRef?.name !== undefined
+          ? { kind, name: targetRef.name, uid: targetRef.uid }
+          : undefined,
+    },
+  ];
+}
+
+export const nodeRecord = (node: Node): NodeRecord => ({
+  name: node.metadata.name,
+  zone: node.metadata.labels?.["topology.kubernetes.io/zone"],
+});
 
 export function namespaceRecord(namespace: Namespace): NamespaceRecord {
   const annotations = namespace.metadata.annotations ?? {};

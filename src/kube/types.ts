@@ -11,6 +11,8 @@ export interface KubeList<T extends KubeObject = KubeObject> {
 export interface ContainerPort {
   name?: string;
   containerPort: number;
+  hostPort?: number;
+  hostIP?: string;
   protocol?: string;
 }
 
@@ -69,6 +71,7 @@ export interface Pod extends KubeObject {
     podIP?: string;
     podIPs?: { ip: string }[];
     hostIP?: string;
+    hostIPs?: { ip: string }[];
     conditions?: Condition[];
     containerStatuses?: ContainerStatus[];
     initContainerStatuses?: ContainerStatus[];
@@ -91,6 +94,10 @@ export interface Service extends KubeObject {
     externalName?: string;
     ports?: ServicePort[];
     selector?: Record<string, string>;
+    internalTrafficPolicy?: string;
+    trafficDistribution?: string;
+    publishNotReadyAddresses?: boolean;
+    ipFamilies?: string[];
   };
 }
 
@@ -102,6 +109,7 @@ export interface EndpointSlice extends KubeObject {
     hostname?: string;
     nodeName?: string;
     zone?: string;
+    hints?: { forZones?: { name: string }[]; forNodes?: { name: string }[] };
     targetRef?: { kind?: string; name?: string; namespace?: string; uid?: string };
   }[];
   ports?: { name?: string; port?: number; protocol?: string; appProtocol?: string }[];

@@ -20,6 +20,8 @@ export const INJECTOR_TLS_SECRET = "mesh-proxy-injector-k8s-tls";
 export const INJECTOR_WEBHOOK_CONFIG = "mesh-proxy-injector-webhook-config";
 /** Linkerd's name of the Lease whose holder writes the statuses of policy. */
 export const POLICY_LEASE = "policy-controller-write";
+/** Whoever holds it writes the slices of ExternalWorkloads. */
+export const DESTINATION_LEASE = "linkerd-destination-endpoint-write";
 /** The webhook's own name inside its configuration; Linkerd's, as tools look for it. */
 export const INJECTOR_WEBHOOK = "linkerd-proxy-injector.linkerd.io";
 

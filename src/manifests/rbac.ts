@@ -1,6 +1,6 @@
 // What each controller may do in the cluster: no more than it needs.
 import type { KubeObject } from "../kube/types.ts";
-import { COMPONENTS, type ComponentNames, KEYS, POLICY_LEASE, WEBHOOKS } from "./names.ts";
+import { COMPONENTS, type ComponentNames, DESTINATION_LEASE, KEYS, POLICY_LEASE, WEBHOOKS } from "./names.ts";
 import type { Values } from "./values.ts";
 
 interface PolicyRule {
@@ -32,8 +32,13 @@ type ComponentKey = keyof typeof COMPONENTS;
 const clusterRules: Readonly<Record<ComponentKey, readonly PolicyRule[]>> = {
   identity: [rule(["create"], "authentication.k8s.io", "tokenreviews"), events],
   destination: [
-    rule(WATCH, "", "namespaces", "services", "pods"),
-    rule(WATCH, "discovery.k8s.io", "endpointslices"),
+    rule(WATCH, "", "namespaces", "nodes", "services", "pods"),
+    // Those of ExternalWorkloads are ours to write.
+    rule([...WATCH, "create", "update", "delete"], "discovery.k8s.io", "endpointslices"),
+    rule(WATCH, "linkerd.io", "serviceprofiles"),
+    rule(WATCH, "split.smi-spec.io", "trafficsplits"),
+    rule(WATCH, "policy.linkerd.io", "servers"),
+    rule(WATCH, "workload.linkerd.io", "externalworkloads"),
   ],
   policy: [
     rule(WATCH, "", "namespaces", "services", "pods"),
@@ -102,6 +107,8 @@ function renewalRules(
 const ownRules: Partial<Record<ComponentKey, readonly PolicyRule[]>> = {
   // Events about the issuer and about the webhook are told of their Deployments.
   identity: [named(rule(["get"], "apps", "deployments"), COMPONENTS.identity.workload)],
+  // The replica that holds the Lease writes slices.
+  destination: leaseRules(DESTINATION_LEASE),
   policy: [
     named(rule(["get"], "apps", "deployments"), COMPONENTS.policy.workload),
     // The replica that holds the Lease writes statuses.

@@ -18,7 +18,7 @@ import { main as proxyInjector } from "../../src/controller/proxy-injector/main.
 import { definitionOf, KINDS } from "../../src/crds/index.ts";
 import { applyAll } from "../../src/kube/apply.ts";
 import { KubeClient } from "../../src/kube/client.ts";
-import type { KubeObject } from "../../src/kube/types.ts";
+import type { EndpointSlice, KubeObject } from "../../src/kube/types.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import {
   COMPONENTS,
@@ -378,6 +378,31 @@ async function drivePolicy({ create }: World): Promise<void> {
     await create({ metadata: { name: "x" }, spec }, at(group, served(resource, group), resource));
 }
 
+/** A machine outside joins a Service, moves, and leaves: its slice is made, changed and taken away. */
+async function driveDestination({ client, create }: World): Promise<void> {
+  const slices = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
+  const workloads = "/apis/workload.linkerd.io/v1beta1/namespaces/shop/externalworkloads";
+  const addresses = async () =>
+    (await client.list<EndpointSlice>(slices)).items
+      .filter(({ metadata }) => metadata.name.startsWith("linkerd-external-outside-"))
+      .flatMap(({ endpoints = [] }) => endpoints.map((endpoint) => endpoint.addresses[0]));
+  const told = (expected: readonly string[]) =>
+    until(async () => (await addresses()).join() === expected.join(), 15_000, `slices of ${expected}`);
+  const labels = { app: "outside" };
+  await create(
+    { metadata: { name: "outside" }, spec: { selector: labels, ports: [{ port: 80 }] } },
+    "/api/v1/namespaces/shop/services",
+  );
+  const meshTLS = { identity: "vm.cluster.local", serverName: "vm.cluster.local" };
+  const spec = { meshTLS, workloadIPs: [{ ip: "192.0.2.1" }], ports: [{ port: 80 }] };
+  await create({ metadata: { name: "vm", labels }, spec }, workloads);
+  await told(["192.0.2.1"]);
+  await client.patch(`${workloads}/vm`, { spec: { workloadIPs: [{ ip: "192.0.2.2" }] } });
+  await told(["192.0.2.2"]);
+  await client.delete(`${workloads}/vm`);
+  await told([]);
+}
+
 const test = suite("rbac");
 
 test("every call has its grant, every grant its call, and every call in the code is made here", async () => {
@@ -389,6 +414,7 @@ test("every call has its grant, every grant its call, and every call in the code
       await driveIdentity(world);
       await driveInjector(world);
       await drivePolicy(world);
+      await driveDestination(world);
       const grants = grantsOf(rendered);
       assert.ok(grants.length > 40);
       const unused = () =>

@@ -72,7 +72,7 @@ test("without a cluster, install prints manifests with the values that were set"
   );
   assert.is(code, 0);
   const objects = parseAllDocuments(stdout).map((document) => document.toJS());
-  assert.is(objects.length, 42);
+  assert.is(objects.length, 44);
   const stored = JSON.parse(objects.find(({ metadata }) => metadata.name === "mesh-config").data.values);
   assert.is(stored.proxy.logLevel, "debug");
   assert.is(stored.proxy.uid, 4000);

@@ -66,6 +66,8 @@ test("every object of an installation", () => {
       "ServiceAccount mesh-destination",
       "ClusterRole mesh-system-destination",
       "ClusterRoleBinding mesh-system-destination",
+      "Role mesh-destination",
+      "RoleBinding mesh-destination",
       "ServiceAccount mesh-policy",
       "ClusterRole mesh-system-policy",
       "ClusterRoleBinding mesh-system-policy",

@@ -1,43 +1,84 @@
 // The destination controller as a process.
 //
 // Environment besides runController's: MESH_TRUST_DOMAIN, MESH_CLUSTER_DOMAIN, MESH_DEFAULT_OPAQUE_PORTS.
+
+import type { EndpointSlice } from "../../kube/types.ts";
+import { DESTINATION_LEASE } from "../../manifests/names.ts";
+import { paced } from "../../util/paced.ts";
 import { parsePortSet } from "../../util/port-set.ts";
-import { followCluster } from "../cluster-feed.ts";
+import { followCluster, followKinds } from "../cluster-feed.ts";
 import { GrpcServer } from "../grpc-server.ts";
-import { runController } from "../process.ts";
+import { type ControllerProcess, runController } from "../process.ts";
+import { ExternalSliceWriter } from "./external-slice-writer.ts";
+import { MANAGED_BY, MANAGED_BY_LABEL } from "./external-slices.ts";
 import { DestinationIndex } from "./index.ts";
+import { destinationKinds } from "./kinds.ts";
 import { serveDestination } from "./service.ts";
+
+/** While changes pour in, proxies are told this often, ms: each write to a connection then carries several of them. */
+const PACE = 25;
 
 export function main(run: typeof runController = runController): Promise<void> {
   return run("destination", { port: 8086, adminPort: 9996 }, async (process) => {
-    const { env, log, registry, namespace } = process;
-    const clusterDomain = env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local";
-    const index = new DestinationIndex({
+    const { env, log, registry, namespace, clock } = process;
+    const mesh = {
       namespace,
       trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local",
-      clusterDomain,
+      clusterDomain: env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local",
       defaultOpaquePorts: parsePortSet(env["MESH_DEFAULT_OPAQUE_PORTS"] ?? ""),
-    });
-    const synced = followCluster(process, {
+    };
+    const index = new DestinationIndex(mesh, paced(clock, PACE));
+    const writer = sliceWriter(process);
+    const cluster = followCluster(process, {
       service: {
-        put: (service) => index.putService(service),
-        remove: (ns, name) => index.removeService(ns, name),
+        put(service) {
+          index.putService(service);
+          writer.putService(service);
+        },
+        remove(ns, name) {
+          index.removeService(ns, name);
+          writer.removeService(ns, name);
+        },
       },
       slice: { put: (slice) => index.putSlice(slice), remove: (ns, name) => index.removeSlice(ns, name) },
       pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
       namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
+      node: { put: (node) => index.putNode(node), remove: (_, name) => index.removeNode(name) },
     });
+    const kinds = followKinds(
+      process,
+      destinationKinds(index, writer),
+      "the first lists of profiles, Servers and workloads",
+    );
     const watched = registry
       .gauge("destination_watched_views", "Services, ports and addresses that proxies watch.")
       .labels();
     registry.onCollect(() => watched.set(index.watched));
 
     const server = new GrpcServer({ log, registry });
-    serveDestination(server, index, clusterDomain);
+    serveDestination(server, { local: index, clusters: new Map() }, mesh);
     // Before the cluster is known every Service would seem to have no endpoints.
-    await synced;
+    await Promise.all([cluster, kinds.synced]);
     await server.listen(process.port);
     process.onHandover(() => server.drain());
     process.onStop(() => server.close());
   });
+}
+
+function sliceWriter(process: ControllerProcess): ExternalSliceWriter {
+  const { client, clock, log } = process;
+  const leadership = process.elect(DESTINATION_LEASE);
+  const writer = new ExternalSliceWriter({ leadership, client: client.fencedBy(leadership), clock, log });
+  process
+    .reflect<EndpointSlice>({
+      path: "/apis/discovery.k8s.io/v1/endpointslices",
+      labelSelector: `${MANAGED_BY_LABEL}=${MANAGED_BY}`,
+    })
+    .on({
+      added: (slice) => writer.putSlice(slice),
+      updated: (slice) => writer.putSlice(slice),
+      deleted: (slice) => writer.removeSlice(slice),
+    });
+  process.onStop(() => writer.stop());
+  return writer;
 }

@@ -1,92 +1,208 @@
-// The Destination API over the index: Get streams endpoints, GetProfile streams what an address is.
+// The Destination API over the index: Get streams endpoints, GetProfile streams what an address or a name is.
 import { addressOf } from "../../api/address.ts";
 import type { MessageOf, Partially } from "../../api/codec.ts";
-import type { DestinationProfile } from "../../api/destination.ts";
-import { Get, GetProfile, type Update } from "../../api/destination.ts";
+import { DestinationProfile, Get, GetProfile, Update } from "../../api/destination.ts";
 import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { durationOf } from "../../api/time.ts";
 import { parseAuthority } from "../authority.ts";
-import type { GrpcServer, Sender } from "../grpc-server.ts";
-import type { DestinationIndex, EndpointChange, Profile } from "./index.ts";
+import { addressOfText, type ServiceRecord } from "../cluster-objects.ts";
+import { encodeFrame, type GrpcServer, type Sender } from "../grpc-server.ts";
+import { addressFor, type MeshFacts } from "./address.ts";
+import { clientOf } from "./context-token.ts";
+import type {
+  ClusterEndpoints,
+  DestinationIndex,
+  EndpointChange,
+  Listener,
+  Profile,
+  ProfileQuery,
+  Subscription,
+} from "./index.ts";
+import type { Override } from "./service-profile.ts";
 
 type UpdateMessage = MessageOf<typeof Update>;
 type ProfileMessage = MessageOf<typeof DestinationProfile>;
+
+/** What is served: the local cluster, and the endpoints of others by name. */
+export interface Discovery {
+  readonly local: DestinationIndex;
+  readonly clusters: ReadonlyMap<string, ClusterEndpoints>;
+}
 
 /** Endpoints of one update; more are sent in several, so that no message is large. */
 const BATCH = 500;
 /** Linkerd's default retry budget, which a profile carries even without routes. */
 const RETRY_BUDGET = { retryRatio: 0.2, minRetriesPerSecond: 10, ttl: durationOf(10_000) };
 
-export function serveDestination(server: GrpcServer, index: DestinationIndex, clusterDomain: string): void {
-  const made = new WeakMap<EndpointChange, Partially<UpdateMessage>[]>();
-  /** All listeners of a change get the same messages, which the server then encodes once. */
-  const updatesOf = (change: EndpointChange, metricLabels: Record<string, string>) => {
-    const known = made.get(change) ?? updates(change, metricLabels);
-    made.set(change, known);
-    return known;
-  };
-  server.stream(Get, ({ path }, sender) => {
+export function serveDestination(server: GrpcServer, discovery: Discovery, mesh: MeshFacts): void {
+  const { clusterDomain } = mesh;
+  const { local } = discovery;
+  const endpointFrames = new Encoded((change: EndpointChange) =>
+    updates(change, mesh).map((update) => encodeFrame(Update, update)),
+  );
+  const profileFrames = new Encoded((profile: Profile, port: number) => [
+    encodeFrame(DestinationProfile, profileMessage(profile, port, mesh)),
+  ]);
+
+  server.stream(Get, ({ path, contextToken }, sender) => {
     const target = parseAuthority(path, clusterDomain);
     if (target.kind === "ip")
       throw new GrpcError(STATUS.INVALID_ARGUMENT, "expected the name of a Service, got an IP address");
-    const { name: service, namespace, port, hostname } = target;
-    if (index.service(namespace, service)?.externalName) {
-      throw new GrpcError(
-        STATUS.INVALID_ARGUMENT,
-        `Service ${namespace}/${service} is an ExternalName: it has no endpoints`,
-      );
-    }
-    const stop = index.watchEndpoints({ namespace, service, port, hostname }, (change) => {
-      for (const update of updatesOf(change, { namespace, service })) sender.send(update);
-    });
-    sender.whenClosed(stop);
+    const { name, namespace, port, hostname } = target;
+    const { endpoints, service } = sourceOf(discovery, namespace, name);
+    new EndpointWatch(sender, endpointFrames).follow((watch) =>
+      endpoints.watchEndpoints({ namespace, service, port, hostname }, clientOf(contextToken), watch),
+    );
   });
 
-  server.stream(GetProfile, ({ path }, sender: Sender<ProfileMessage>) => {
+  server.stream(GetProfile, ({ path, contextToken }, sender) => {
     const target = parseAuthority(path, clusterDomain);
-    const profileOf = (profile: Profile): Partially<ProfileMessage> => {
-      const { service, endpoint, opaque } = profile;
-      const reference = service && {
-        group: "",
-        kind: "Service",
-        name: service.name,
-        namespace: service.namespace,
-        port: target.port,
-      };
-      return {
-        fullyQualifiedName: service ? `${service.name}.${service.namespace}.svc.${clusterDomain}` : "",
-        opaqueProtocol: opaque,
-        retryBudget: RETRY_BUDGET,
-        ...(endpoint ? { endpoint } : {}),
-        ...(reference ? { parentRef: { resource: reference } } : {}),
-      } as Partially<ProfileMessage>;
-    };
-    let ip: string | undefined;
-    if (target.kind === "ip") ip = target.ip;
+    let query: ProfileQuery;
+    if (target.kind === "ip") query = { kind: "ip", ip: addressOfText(target.ip), port: target.port };
     else {
-      const service = index.service(target.namespace, target.name);
-      if (!service)
-        throw new GrpcError(STATUS.NOT_FOUND, `there is no Service ${target.namespace}/${target.name}`);
-      ip = service.clusterIPs[0];
-      if (ip === undefined) {
-        sender.send(profileOf({ service, endpoint: undefined, opaque: false }));
-        return;
-      }
+      if (!local.service(target.namespace, target.name)) throw noService(target.namespace, target.name);
+      query = target;
     }
-    sender.whenClosed(index.watchProfile(ip, target.port, (profile) => sender.send(profileOf(profile))));
+    new Watch(sender, profileFrames, target.port).follow((watch) =>
+      local.watchProfile(query, clientOf(contextToken), watch),
+    );
   });
 }
 
+const noService = (namespace: string, name: string) =>
+  new GrpcError(STATUS.NOT_FOUND, `there is no Service ${namespace}/${name}`);
+
+/** Whose endpoints a Service has: its own, or those of the Service of another cluster that it stands for. */
+function sourceOf(
+  { local, clusters }: Discovery,
+  namespace: string,
+  name: string,
+): { readonly endpoints: ClusterEndpoints; readonly service: string } {
+  const remote = local.service(namespace, name)?.remote;
+  if (!remote) return { endpoints: local, service: name };
+  const endpoints = clusters.get(remote.cluster);
+  if (!endpoints)
+    throw new GrpcError(
+      STATUS.NOT_FOUND,
+      `Service ${namespace}/${name} stands for one of cluster ${remote.cluster}, which is not linked`,
+    );
+  return { endpoints, service: remote.service };
+}
+
+/** Messages that go to many, encoded once: all listeners are told the same object. */
+class Encoded<T extends object> {
+  readonly #encode: (value: T, port: number) => Buffer[];
+  readonly #known = new WeakMap<T, Buffer[]>();
+  constructor(encode: (value: T, port: number) => Buffer[]) {
+    this.#encode = encode;
+  }
+  of(value: T, port: number): readonly Buffer[] {
+    let frames = this.#known.get(value);
+    if (!frames) {
+      frames = this.#encode(value, port);
+      this.#known.set(value, frames);
+    }
+    return frames;
+  }
+}
+
+/** One stream of a proxy: hears of changes, sends them, and is let go when the stream ends. */
+class Watch<T extends object> implements Listener<T> {
+  readonly #sender: Sender<unknown>;
+  readonly #frames: Encoded<T>;
+  readonly #port: number;
+  #subscription: Subscription | undefined;
+
+  constructor(sender: Sender<never>, frames: Encoded<T>, port = 0) {
+    this.#sender = sender as Sender<unknown>;
+    this.#frames = frames;
+    this.#port = port;
+  }
+
+  follow(subscribe: (watch: this) => Subscription): void {
+    this.#subscription = subscribe(this);
+    // What it was told may have ended it.
+    if (this.#sender.closed) this.close();
+    else this.#sender.whenClosed(this);
+  }
+
+  update(value: T): void {
+    for (const frame of this.#frames.of(value, this.#port)) this.#sender.sendFrame(frame);
+  }
+
+  protected refuse(message: string): void {
+    this.#sender.end(new GrpcError(STATUS.INVALID_ARGUMENT, message));
+  }
+
+  close(): void {
+    this.#subscription?.close();
+    this.#subscription = undefined;
+  }
+}
+
+class EndpointWatch extends Watch<EndpointChange> {
+  override update(change: EndpointChange): void {
+    const { externalName, query } = change;
+    if (!externalName) super.update(change);
+    else this.refuse(`Service ${query.namespace}/${query.service} is an ExternalName: it has no endpoints`);
+  }
+}
+
 /** What is new before what is gone: a client whose endpoints are all replaced is never left without any. */
-function updates(change: EndpointChange, metricLabels: Record<string, string>): Partially<UpdateMessage>[] {
-  const { added, removed, size, exists } = change;
+function updates(change: EndpointChange, mesh: MeshFacts): Partially<UpdateMessage>[] {
+  const { query, added, removed, size, exists } = change;
+  const metricLabels = { namespace: query.namespace, service: query.service };
   const out: Partially<UpdateMessage>[] = [];
-  for (let at = 0; at < added.length; at += BATCH)
-    out.push({ add: { addrs: added.slice(at, at + BATCH), metricLabels } } as Partially<UpdateMessage>);
+  for (let at = 0; at < added.length; at += BATCH) {
+    const addrs = added.slice(at, at + BATCH).map((endpoint) => addressFor(endpoint, mesh));
+    out.push({ add: { addrs, metricLabels } } as Partially<UpdateMessage>);
+  }
   for (let at = 0; at < removed.length; at += BATCH) {
     const addrs = removed.slice(at, at + BATCH).map(({ ip, port }) => addressOf(ip, port));
     out.push({ remove: { addrs } });
   }
   if (size === 0) out.push({ noEndpoints: { exists } });
   return out;
+}
+
+function profileMessage(
+  { service, endpoint, opaque, profile, overrides }: Profile,
+  port: number,
+  mesh: MeshFacts,
+): Partially<ProfileMessage> {
+  const name = service && fullName(service, mesh.clusterDomain);
+  return {
+    fullyQualifiedName: name ?? "",
+    opaqueProtocol: opaque,
+    routes: profile?.routes ?? [],
+    retryBudget: profile?.retryBudget ?? RETRY_BUDGET,
+    dstOverrides: overrides.map((override) => weightedDst(override, port, mesh.clusterDomain)),
+    ...(endpoint ? { endpoint: addressFor(endpoint, mesh) } : {}),
+    ...(service ? { parentRef: serviceRef(service, port) } : {}),
+    ...(profile ? { profileRef: profileRef(profile) } : {}),
+  } as Partially<ProfileMessage>;
+}
+
+const fullName = ({ name, namespace }: Pick<ServiceRecord, "name" | "namespace">, domain: string): string =>
+  `${name}.${namespace}.svc.${domain}`;
+
+const serviceRef = ({ name, namespace }: Pick<ServiceRecord, "name" | "namespace">, port: number) => ({
+  resource: { group: "core", kind: "Service", name, namespace, section: "", port },
+});
+
+const profileRef = ({ name, namespace }: { readonly name: string; readonly namespace: string }) => ({
+  resource: { group: "linkerd.io", kind: "ServiceProfile", name, namespace, section: "", port: 0 },
+});
+
+/** An override without a port is for the port that was asked about. */
+function weightedDst({ authority, weight }: Override, port: number, clusterDomain: string) {
+  const full = /:\d+$/.test(authority) ? authority : `${authority.replace(/\.$/, "")}:${port}`;
+  let backendRef: ReturnType<typeof serviceRef> | undefined;
+  try {
+    const target = parseAuthority(full, clusterDomain);
+    if (target.kind === "service") backendRef = serviceRef(target, target.port);
+  } catch {
+    // Traffic for somewhere outside has no Service to name.
+  }
+  return { authority: full, weight, ...(backendRef ? { backendRef } : {}) };
 }

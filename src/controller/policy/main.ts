@@ -3,18 +3,15 @@
 // Environment besides runController's: MESH_DEFAULT_POLICY, MESH_CLUSTER_NETWORKS (CIDRs), MESH_CLUSTER_DOMAIN,
 // MESH_TRUST_DOMAIN, MESH_DEFAULT_OPAQUE_PORTS, MESH_GLOBAL_EGRESS_NAMESPACE, MESH_ALLOW_L5D_REQUEST_HEADERS (true),
 // MESH_WEBHOOK_PORT; and serveWebhook's.
-import { Reflector } from "../../kube/reflector.ts";
 import { POLICY_LEASE, VALIDATOR_PORT, VALIDATOR_WEBHOOK_NAMES } from "../../manifests/names.ts";
 import { DEFAULT_POLICIES, isDefaultPolicy } from "../../rules/default-policy.ts";
-import { errorMessage } from "../../util/error.ts";
 import { parseCidr } from "../../util/ip.ts";
 import { parsePortSet } from "../../util/port-set.ts";
-import { followCluster } from "../cluster-feed.ts";
+import { followCluster, followKinds } from "../cluster-feed.ts";
 import { EventRecorder } from "../event-recorder.ts";
 import { GrpcServer } from "../grpc-server.ts";
 import { createValidator } from "../policy-validator/review.ts";
 import { type ControllerProcess, runController } from "../process.ts";
-import { ServedKinds } from "../served-kinds.ts";
 import { serveWebhook } from "../webhook.ts";
 import { type PolicyFacts, PolicyIndex } from "./index.ts";
 import { policyKinds } from "./kinds.ts";
@@ -60,21 +57,7 @@ export function main(run: typeof runController = runController): Promise<void> {
       pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
       namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
     });
-    const kinds = new ServedKinds({
-      client: process.client,
-      kinds: policyKinds(index, status),
-      reflector: (options) =>
-        new Reflector(process.client, {
-          clock: process.clock,
-          onError: (error) =>
-            log.warn("watching failed, trying again", { path: options.path, error: errorMessage(error) }),
-          ...options,
-        }),
-      clock: process.clock,
-      log,
-    }).start();
-    process.readyWhen("the first lists of policy", () => kinds.isSynced);
-    process.onStop(() => kinds.stop());
+    const kinds = followKinds(process, policyKinds(index, status), "the first lists of policy");
     const server = new GrpcServer({ log, registry });
     servePolicy(server, index, facts.clusterDomain);
     observe(process, index);
