@@ -241,7 +241,10 @@ export function serviceRecord(service: Service): ServiceRecord {
     ports: (spec.ports ?? [])
       .filter((port) => (port.protocol ?? "TCP") === "TCP")
       .map(({ name = "", port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
-    opaquePorts: portsOf(metadata.annotations?.[ANNOTATION.opaquePorts]),
+    opaquePorts: portsOf(
+      metadata.annotations?.[ANNOTATION.opaquePorts],
+      new Map((spec.ports ?? []).flatMap(({ name, port }) => (name ? [[name, port] as const] : []))),
+    ),
     traffic: trafficSettings(metadata.annotations, "parent"),
     // Items of lists do not name their kind.
     annotationProblems: metadata.annotations
