@@ -10,6 +10,7 @@ import {
   type Schema,
 } from "../schema/index.ts";
 import { ACCESS_POLICIES } from "./access-policy.ts";
+import { conditions } from "./conditions.ts";
 import type { Kind } from "./kind.ts";
 import type { Resource } from "./object.ts";
 import { labelSelector } from "./selector.ts";
@@ -56,7 +57,9 @@ const serverSpec = object(
   },
   selectors,
 );
-export type Server = Resource<Infer<typeof serverSpec>>;
+/** Ours: where an older Server selects the same port, it says so. */
+const status = object({ conditions: optional(conditions) });
+export type Server = Resource<Infer<typeof serverSpec>, Infer<typeof status>>;
 
 const NEWEST = "policy.linkerd.io/v1beta3 Server";
 export const SERVER: Kind = {
@@ -71,6 +74,7 @@ export const SERVER: Kind = {
     { name: "v1beta2", spec: object(either, selectors) },
     { name: "v1beta3", spec: serverSpec },
   ],
+  status,
   columns: [
     { name: "Port", path: ".spec.port" },
     { name: "Protocol", path: ".spec.proxyProtocol" },

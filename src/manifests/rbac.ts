@@ -60,6 +60,7 @@ const clusterRules: Readonly<Record<ComponentKey, readonly PolicyRule[]>> = {
     rule(
       ["patch"],
       "policy.linkerd.io",
+      "servers/status",
       "httproutes/status",
       "httplocalratelimitpolicies/status",
       "egressnetworks/status",

@@ -15,7 +15,7 @@ import { conflictingRoute, parentKind, problemOn } from "./route-parents.ts";
 export const CONTROLLER_NAME = "linkerd.io/policy-controller";
 
 export interface PolicyCondition {
-  readonly type: "Accepted" | "ResolvedRefs";
+  readonly type: "Accepted" | "ResolvedRefs" | "Overlapped";
   readonly status: "True" | "False";
   readonly reason: string;
   readonly message: string;
@@ -145,3 +145,9 @@ export function egressCondition(
         `networks overlap with clusterNetworks: ${overlap} is within the cluster`,
       );
 }
+
+/** @param where on what an older Server speaks in this one's place; undefined: nowhere */
+export const overlapCondition = (where: string | undefined): PolicyCondition =>
+  where === undefined
+    ? { type: "Overlapped", status: "False", reason: "NoOverlap", message: "" }
+    : { type: "Overlapped", status: "True", reason: "OlderServer", message: where };

@@ -367,7 +367,13 @@ async function drivePolicy({ create }: World): Promise<void> {
     [gateway, "grpcroutes", { parentRefs, rules: [{ backendRefs }] }],
     [gateway, "tlsroutes", { parentRefs, hostnames: ["a.test"], rules: [{ backendRefs }] }],
     [gateway, "tcproutes", { parentRefs, rules: [{ backendRefs }] }],
-    [linkerd, "servers", { podSelector: {}, port: 80 }],
+    // Two Servers on one port, which the younger one's status tells.
+    [
+      "workload.linkerd.io",
+      "externalworkloads",
+      { meshTLS: { identity: "x.test", serverName: "x.test" }, ports: [{ port: 80 }] },
+    ],
+    [linkerd, "servers", { externalWorkloadSelector: {}, port: 80 }],
     [
       linkerd,
       "httplocalratelimitpolicies",
@@ -376,6 +382,8 @@ async function drivePolicy({ create }: World): Promise<void> {
     [linkerd, "egressnetworks", { trafficPolicy: "Allow" }],
   ] as const)
     await create({ metadata: { name: "x" }, spec }, at(group, served(resource, group), resource));
+  const second = { metadata: { name: "y" }, spec: { externalWorkloadSelector: {}, port: 80 } };
+  await create(second, at(linkerd, served("servers", linkerd), "servers"));
 }
 
 /** A machine outside joins a Service, moves, and leaves: its slice is made, changed and taken away. */

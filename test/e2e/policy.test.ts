@@ -429,6 +429,14 @@ test("of two Servers on one port the older one holds, and the younger one's owne
     30_000,
     "the event",
   );
+  sandbox.ask(
+    "wait",
+    "-n",
+    "shop",
+    `servers.${POLICY}/later`,
+    `--for=jsonpath={.status.conditions[?(@.type=="Overlapped")].status}=True`,
+    "--timeout=30s",
+  );
   assert.is(statusOf("stranger"), 403);
 });
 

@@ -4,6 +4,7 @@ import type { Condition } from "../../crds/index.ts";
 import {
   CONTROLLER_NAME,
   egressCondition,
+  overlapCondition,
   type ParentFacts,
   type PolicyCondition,
   rateLimitCondition,
@@ -94,6 +95,16 @@ export function statusOf(
       const others = subject.conditions.filter(({ type }) => type !== "Accepted");
       const own = timed([egressCondition(record, facts.clusterNetworks)], subject, subject.conditions, now);
       const conditions = [...others, ...own];
+      return sameConditions(conditions, subject.conditions) ? undefined : { conditions };
+    }
+    case "server": {
+      const server = store.servers.get(subject.key, reading);
+      const where = server && overlapOf(store, server, reading);
+      const had = subject.conditions.some(({ type }) => type === "Overlapped");
+      // Those that never overlapped have nothing to tell.
+      if (!server || (where === undefined && !had)) return undefined;
+      const others = subject.conditions.filter(({ type }) => type !== "Overlapped");
+      const conditions = [...others, ...timed([overlapCondition(where)], subject, subject.conditions, now)];
       return sameConditions(conditions, subject.conditions) ? undefined : { conditions };
     }
     default:
@@ -242,11 +253,11 @@ export function warningsOf(store: PolicyStore, subject: StatusSubject, reading: 
   }));
   const server = subject.kind === "server" ? store.servers.get(subject.key, reading) : undefined;
   const overlap = server && overlapOf(store, server, reading);
-  return overlap ? [...warnings, overlap] : warnings;
+  return overlap === undefined ? warnings : [...warnings, { reason: "ServerOverlap", message: overlap }];
 }
 
-/** Where an older Server speaks for ports that this one selects too. */
-function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): Warning | undefined {
+/** Where an older Server speaks for ports that this one selects too; undefined: nowhere. */
+function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): string | undefined {
   const { namespace } = server;
   // Only an older one can win.
   const older = store.servers.group("namespace", namespace, reading, (other) => byAge(other, server) < 0);
@@ -267,8 +278,5 @@ function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): 
   }
   if (found.size === 0) return undefined;
   const where = [...found].map(([name, port]) => `port ${port} where Server ${name} selects it too`);
-  return {
-    reason: "ServerOverlap",
-    message: `this Server has no effect on ${where.join(", ")}: the older Server speaks for a port`,
-  };
+  return `this Server has no effect on ${where.join(", ")}: the older Server speaks for a port`;
 }

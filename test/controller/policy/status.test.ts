@@ -467,6 +467,20 @@ test("of two Servers on one port the younger one's owner is told, once", async (
   await rig.settle();
   assert.is(rig.events.length, 1);
   assert.match(rig.events[0]!, /^Server a-young ServerOverlap: .*port 8080 .*z-old/);
+  interface Written {
+    conditions: { type: string; status: string; reason: string; message: string }[];
+  }
+  const written = () => rig.patches.map(({ path }) => path.split("/").at(-2));
+  assert.equal(written(), ["a-young"], "Servers that overlap with nothing have no status");
+  const [condition] = rig.status<Written>("a-young").conditions;
+  assert.equal(
+    [condition!.type, condition!.status, condition!.reason],
+    ["Overlapped", "True", "OlderServer"],
+  );
+  assert.match(condition!.message, /port 8080 where Server z-old selects it too/);
+  rig.cluster.delete(server("z-old"));
+  await rig.settle();
+  assert.is(rig.status<Written>("a-young").conditions[0]!.status, "False");
 });
 
 test("annotations that are not understood are told of", async () => {
