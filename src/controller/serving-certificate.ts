@@ -28,7 +28,7 @@ export function watchServingCertificate(
     },
     (error) =>
       log.error("the new webhook certificate is refused, the old one stays", { error: errorMessage(error) }),
-    interval,
+    { interval },
   );
   const ttl = registry
     .gauge("webhook_cert_ttl_seconds", "How long the certificate that this replica serves is still valid.")

@@ -46,6 +46,8 @@ export interface CertificateRequest {
   readonly dnsNames: readonly string[];
   /** Alternative names of other kinds than DNS, described for an error message. */
   readonly otherNames: readonly string[];
+  /** It asks to be a certificate authority. */
+  readonly authority: boolean;
 }
 
 /**
@@ -58,13 +60,14 @@ export function parseCsr(der: Uint8Array): CertificateRequest {
   const [info, algorithm, signature, ...extra] = childrenOf(parse(der), "a certification request");
   if (extra.length > 0) throw new Error("expected a certification request of three parts");
   const [version, subject, spki, attributes] = childrenOf(info, "certification request info");
-  if (!bytesOf(version, "a version").equals(Buffer.from([0]))) throw new Error("expected request version 1");
+  if (!bytesOf(version, "a version", Type.INTEGER).equals(Buffer.from([0])))
+    throw new Error("expected request version 1");
   if (oidOf(childrenOf(algorithm, "a signature algorithm")[0], "an algorithm") !== OID.ecdsaWithSha256) {
     throw new Error("expected a signature by ecdsa-with-SHA256");
   }
   const spkiDer = toDer(spki!);
   verifySignature(p256Key(spkiDer), toDer(info!), wholeBits(signature));
-  const names = alternativeNames(attributes);
+  const asked = requestedExtensions(attributes);
   return {
     spki: spkiDer,
     commonNames: childrenOf(subject, "a subject").flatMap((rdn) =>
@@ -75,7 +78,8 @@ export function parseCsr(der: Uint8Array): CertificateRequest {
           : [];
       }),
     ),
-    ...names,
+    ...alternativeNames(asked),
+    authority: asked.some(({ type, value }) => type === OID.basicConstraints && isAuthority(value)),
   };
 }
 
@@ -102,9 +106,8 @@ function p256Key(spki: Buffer): KeyObject {
 
 /** The bytes of a bit string without unused bits: any other encoding of a signature is refused. */
 function wholeBits(signature: ReturnType<typeof fromDer> | undefined): Buffer {
-  const bytes = bytesOf(signature, "a signature");
-  if (signature?.type !== Type.BITSTRING || bytes[0] !== 0)
-    throw new Error("expected a signature of whole bytes");
+  const bytes = bytesOf(signature, "a signature", Type.BITSTRING);
+  if (bytes[0] !== 0) throw new Error("expected a signature of whole bytes");
   return bytes.subarray(1);
 }
 
@@ -112,31 +115,49 @@ function verifySignature(key: KeyObject, signed: Buffer, signature: Buffer): voi
   if (!verify("sha256", signed, key, signature)) throw new Error("expected a signature by the requested key");
 }
 
-/** Every subjectAltName of every extension request in the attributes. */
-function alternativeNames(attributes: ReturnType<typeof fromDer> | undefined) {
-  const dnsNames: string[] = [];
-  const otherNames: string[] = [];
-  if (attributes === undefined) return { dnsNames, otherNames };
+interface RequestedExtension {
+  readonly type: string;
+  readonly value: Buffer;
+}
+
+/** Every extension of every extension request in the attributes. */
+function requestedExtensions(attributes: ReturnType<typeof fromDer> | undefined): RequestedExtension[] {
+  if (attributes === undefined) return [];
   if (!isContext(attributes, 0) || !Array.isArray(attributes.value))
     throw new Error("expected request attributes");
-  for (const attribute of attributes.value) {
+  return attributes.value.flatMap((attribute) => {
     const [type, values] = childrenOf(attribute, "an attribute");
-    if (oidOf(type, "an attribute type") !== OID.extensionRequest) continue;
-    for (const extensions of childrenOf(values, "attribute values", Type.SET)) {
-      for (const extension of childrenOf(extensions, "extensions")) {
+    if (oidOf(type, "an attribute type") !== OID.extensionRequest) return [];
+    return childrenOf(values, "attribute values", Type.SET).flatMap((extensions) =>
+      childrenOf(extensions, "extensions").map((extension) => {
         const parts = childrenOf(extension, "an extension");
-        if (oidOf(parts[0], "an extension type") !== OID.subjectAltName) continue;
-        const value = bytesOf(parts.at(-1), "an extension value");
-        for (const name of childrenOf(fromDer(value), "alternative names")) {
-          if (isContext(name, GENERAL_NAME.dns))
-            dnsNames.push(bytesOf(name, "a DNS name").toString("latin1"));
-          else if (isContext(name, GENERAL_NAME.uri)) otherNames.push("a URI");
-          else if (isContext(name, GENERAL_NAME.ip)) otherNames.push("an IP address");
-          else if (isContext(name, GENERAL_NAME.email)) otherNames.push("an e-mail address");
-          else otherNames.push("another kind of name");
-        }
-      }
+        return {
+          type: oidOf(parts[0], "an extension type"),
+          value: bytesOf(parts.at(-1), "an extension value", Type.OCTETSTRING),
+        };
+      }),
+    );
+  });
+}
+
+function alternativeNames(extensions: readonly RequestedExtension[]) {
+  const dnsNames: string[] = [];
+  const otherNames: string[] = [];
+  for (const { type, value } of extensions) {
+    if (type !== OID.subjectAltName) continue;
+    for (const name of childrenOf(fromDer(value), "alternative names")) {
+      if (isContext(name, GENERAL_NAME.dns)) dnsNames.push(bytesOf(name, "a DNS name").toString("latin1"));
+      else if (isContext(name, GENERAL_NAME.uri)) otherNames.push("a URI");
+      else if (isContext(name, GENERAL_NAME.ip)) otherNames.push("an IP address");
+      else if (isContext(name, GENERAL_NAME.email)) otherNames.push("an e-mail address");
+      else otherNames.push("another kind of name");
     }
   }
   return { dnsNames, otherNames };
+}
+
+/** basicConstraints: a sequence whose first value, if it is a boolean, says it. */
+function isAuthority(value: Buffer): boolean {
+  const [first] = childrenOf(fromDer(value), "basic constraints");
+  return first?.type === Type.BOOLEAN && bytesOf(first, "a boolean", Type.BOOLEAN).some((byte) => byte !== 0);
 }

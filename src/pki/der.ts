@@ -57,15 +57,17 @@ export function childrenOf(value: Asn1 | undefined, what: string, type: number =
   return value.value;
 }
 
-/** The bytes of a primitive value. @throws Error when it is constructed. */
-export function bytesOf(value: Asn1 | undefined, what: string): Buffer {
+/** The bytes of a primitive value, of the universal `type` if that is given. @throws Error for any other */
+export function bytesOf(value: Asn1 | undefined, what: string, type?: number): Buffer {
   if (!value || typeof value.value !== "string") throw new Error(`expected ${what}`);
+  if (type !== undefined && (value.tagClass !== Class.UNIVERSAL || value.type !== type))
+    throw new Error(`expected ${what}`);
   return Buffer.from(value.value, "latin1");
 }
 
 /** The dotted object identifier. @throws Error */
 export function oidOf(value: Asn1 | undefined, what: string): string {
-  if (value?.type !== Type.OID) throw new Error(`expected ${what}`);
+  if (value?.type !== Type.OID || value.tagClass !== Class.UNIVERSAL) throw new Error(`expected ${what}`);
   return asn1.derToOid(bytesOf(value, what).toString("latin1"));
 }
 

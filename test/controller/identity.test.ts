@@ -1,7 +1,7 @@
 // The identity controller: who gets a leaf, for which name, and who does not.
 import { execFileSync } from "node:child_process";
 import { createPublicKey, X509Certificate } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -11,7 +11,8 @@ import { Certify } from "../../src/api/identity.ts";
 import { timestampMs } from "../../src/api/time.ts";
 import { EventRecorder } from "../../src/controller/event-recorder.ts";
 import { GrpcServer } from "../../src/controller/grpc-server.ts";
-import { readIssuer } from "../../src/controller/identity/certifier.ts";
+import { certify, readIssuer } from "../../src/controller/identity/certifier.ts";
+import { IssuerSource } from "../../src/controller/identity/issuer-source.ts";
 import { serveIdentity } from "../../src/controller/identity/service.ts";
 import { reviewToken } from "../../src/controller/identity/token-review.ts";
 import { watchFiles } from "../../src/controller/watched-file.ts";
@@ -48,11 +49,23 @@ interface Rig {
   readonly api: ApiServer;
   /** Posted TokenReviews and Events. */
   posted(path: string): Record<string, unknown>[];
-  clock: { now: number };
+  /** Both kinds of time, ms. */
+  clock: { now: number; monotonic: number };
+  /** Lines of the log, as JSON. */
+  readonly lines: string[];
+  readonly registry: Registry;
+  /** How often the issuer was said to have ended. */
+  ended(): number;
 }
 
 /** The real service against an API server that knows one token, `good`, of ServiceAccount emoji/web. */
-async function withIdentity(run: (rig: Rig) => Promise<void>, used = issuer, status?: object): Promise<void> {
+async function withIdentity(
+  run: (rig: Rig) => Promise<void>,
+  used: typeof issuer | undefined = issuer,
+  status?: object,
+): Promise<void> {
+  let ended = 0;
+  const lines: string[] = [];
   const api = new ApiServer();
   api.answer = (seen, response) => {
     response.setHeader("content-type", "application/json");
@@ -75,18 +88,23 @@ async function withIdentity(run: (rig: Rig) => Promise<void>, used = issuer, sta
     return true;
   };
   const kube = new KubeClient(await api.listen());
-  const log = createLogger({ level: "off" });
+  const log = createLogger({ level: "info", format: "json", write: (line) => lines.push(line) });
   const registry = new Registry();
-  const clock = { now };
+  const clock = { now, monotonic: 0 };
   const server = new GrpcServer({ log, registry });
   serveIdentity(server, {
     review: (token) => reviewToken(kube, token),
-    issuer: () => readIssuer(used.pem, used.keyPem, root.pem, now),
+    issuer: {
+      current: used && readIssuer(used.pem, used.keyPem, root.pem, now),
+      ended() {
+        ended += 1;
+      },
+    },
     policy: { trustDomain: "cluster.local", meshNamespace: "mesh-system", lifetimeMs: DAY, skewMs: 20_000 },
     events: new EventRecorder(kube, "linkerd-identity", log),
     registry,
     log,
-    clock: { ...systemClock, now: () => clock.now },
+    clock: { ...systemClock, now: () => clock.now, monotonic: () => clock.monotonic },
   });
   const client = new TestGrpcClient(await server.listen(0, "127.0.0.1"));
   try {
@@ -94,6 +112,9 @@ async function withIdentity(run: (rig: Rig) => Promise<void>, used = issuer, sta
       client,
       api,
       clock,
+      lines,
+      registry,
+      ended: () => ended,
       posted: (path) => api.seen.filter((s) => s.url.pathname.endsWith(path)).map((s) => JSON.parse(s.body)),
     });
   } finally {
@@ -137,13 +158,17 @@ test("a ServiceAccount's token and a request for its name give a leaf that chain
     });
   }));
 
-test("a leaf never outlives its issuer, and an issuer that has ended signs nothing", () =>
+test("a leaf never outlives its issuer, and an issuer that has ended signs nothing, which is told", () =>
   withIdentity(
-    async ({ client, clock }) => {
+    async ({ client, clock, ended }) => {
       const answer = await client.call(Certify, request()).message(0);
       assert.is(timestampMs(answer.validUntil!), Math.floor((now + DAY / 2) / 1000) * 1000);
       clock.now = now + DAY;
-      assert.is(await client.call(Certify, request()).end(), STATUS.FAILED_PRECONDITION);
+      assert.is(ended(), 0);
+      const call = client.call(Certify, request());
+      assert.is(await call.end(), STATUS.FAILED_PRECONDITION);
+      assert.match(call.text, /issuer certificate expired at/);
+      assert.is(ended(), 1);
     },
     issuerFor(DAY / 2),
   ));
@@ -232,6 +257,224 @@ test("an issuer is taken only when it is a CA, has its key, and chains to an anc
   assert.throws(() => readIssuer("", issuer.keyPem, root.pem, now), /PEM/);
 });
 
+test("an issuer of another curve is not taken; roots may be RSA's", () => {
+  const directory = mkdtempSync(join(tmpdir(), "mesh-issuer-"));
+  const file = (name: string) => join(directory, name);
+  const openssl = (...args: string[]) => execFileSync("openssl", args, { stdio: "ignore", cwd: directory });
+  const ca = (name: string, ...key: string[]) =>
+    openssl(
+      ...["req", "-x509", "-nodes", "-days", "30", "-subj", `/CN=${name}`, "-newkey", ...key],
+      ...["-keyout", `${name}.key`, "-out", `${name}.crt`],
+    );
+  const text = (name: string) => readFileSync(file(name), "utf8");
+  try {
+    for (const bits of ["2048", "4096"]) {
+      ca("rsa", `rsa:${bits}`);
+      openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "issuer.key");
+      openssl("req", "-new", "-key", "issuer.key", "-subj", "/CN=issuer", "-out", "issuer.csr");
+      writeFileSync(file("ext"), "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=keyCertSign\n");
+      openssl(
+        ...["x509", "-req", "-in", "issuer.csr", "-CA", "rsa.crt", "-CAkey", "rsa.key", "-days", "10"],
+        ...["-set_serial", "7", "-extfile", "ext", "-out", "issuer.crt"],
+      );
+      const taken = readIssuer(text("issuer.crt"), text("issuer.key"), text("rsa.crt"), Date.now());
+      const name = "web.emoji.serviceaccount.identity.mesh-system.cluster.local";
+      const leaf = certify(
+        { identity: name, csr: createCsr({ key: generateKey(), dnsName: name }) },
+        { namespace: "emoji", serviceAccount: "web" },
+        taken,
+        { trustDomain: "cluster.local", meshNamespace: "mesh-system", lifetimeMs: DAY, skewMs: 20_000 },
+        Date.now(),
+      );
+      writeFileSync(
+        file("leaf.crt"),
+        execFileSync("openssl", ["x509", "-inform", "DER"], { input: leaf.der, encoding: "utf8" }),
+      );
+      openssl("verify", "-CAfile", "rsa.crt", "-untrusted", "issuer.crt", "leaf.crt");
+    }
+    ca("p384", "ec", "-pkeyopt", "ec_paramgen_curve:P-384");
+    assert.throws(
+      () => readIssuer(text("p384.crt"), text("p384.key"), text("p384.crt"), Date.now()),
+      /expected an issuer key of ECDSA P-256/,
+    );
+    assert.throws(
+      () => readIssuer(text("rsa.crt"), text("rsa.key"), text("rsa.crt"), Date.now()),
+      /expected an issuer key of ECDSA P-256/,
+    );
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("each certificate leaves a line that says who got what, and no secret", () =>
+  withIdentity(
+    async ({ client, lines, registry }) => {
+      const csr = createCsr({ key: generateKey(), dnsName: NAME });
+      const answer = await client.call(Certify, request({ csr })).message(0);
+      await client.call(Certify, request({ token: "stolen-token" })).end();
+      const [granted, refused] = lines.map((line) => JSON.parse(line));
+      const leaf = new X509Certificate(answer.leafCertificate);
+      assert.is(granted.message, "a certificate was issued");
+      assert.is(granted.identity, NAME);
+      assert.is(granted.serial, leaf.serialNumber.toLowerCase());
+      assert.is(granted.issuer, new X509Certificate(issuer.pem).serialNumber.toLowerCase());
+      assert.is(granted.expires, new Date(leaf.validTo).toISOString());
+      assert.is(granted.uid, "sa-uid");
+      assert.is(granted.pod, "web-1");
+      assert.is(refused.message, "a certificate was refused");
+      assert.is(refused.code, STATUS.UNAUTHENTICATED);
+      const all = lines.join("");
+      for (const secret of ["good", "stolen-token", "BEGIN", csr.toString("base64")])
+        assert.not.ok(all.includes(`"${secret}`) || all.includes(`${secret}"`), secret);
+      const metrics = registry.expose();
+      assert.ok(metrics.includes(`identity_cert_issued_total{issuer="${granted.issuer}"} 1`));
+      assert.ok(metrics.includes(`identity_cert_refused_total{code="${STATUS.UNAUTHENTICATED}"} 1`));
+    },
+    issuer,
+    {
+      user: {
+        username: "system:serviceaccount:emoji:web",
+        uid: "sa-uid",
+        extra: { "authentication.kubernetes.io/pod-name": ["web-1"] },
+      },
+    },
+  ));
+
+test("without an issuer it says so, and asks nothing of the proxy", () =>
+  withIdentity(async ({ client }) => {
+    const call = client.call(Certify, request());
+    assert.is(await call.end(), STATUS.FAILED_PRECONDITION);
+    assert.match(call.text, /no issuer that can be used/);
+  }, null as never));
+
+test("requests for one name beyond 200 a second are refused before the API server is asked, others are not", () =>
+  withIdentity(async ({ client, clock, posted }) => {
+    const csr = createCsr({ key: generateKey(), dnsName: NAME });
+    const ask = (identity: string) => client.call(Certify, request({ identity, csr })).end();
+    const first = await Promise.all(Array.from({ length: 220 }, () => ask(NAME)));
+    assert.is(first.filter((status) => status === STATUS.OK).length, 200);
+    assert.is(first.filter((status) => status === STATUS.RESOURCE_EXHAUSTED).length, 20);
+    assert.is(posted("/tokenreviews").length, 200);
+    assert.is(await ask(OTHER), STATUS.PERMISSION_DENIED, "another name is another's");
+    clock.monotonic += 100;
+    const next = await Promise.all(Array.from({ length: 30 }, () => ask(NAME)));
+    assert.is(next.filter((status) => status === STATUS.OK).length, 20, "a tenth of a second later, a tenth");
+    assert.is(await ask("x".repeat(254)), STATUS.INVALID_ARGUMENT);
+  }));
+
+test("all requests together are bounded too", () =>
+  withIdentity(async ({ client, posted }) => {
+    const all = Array.from({ length: 450 }, (_, index) =>
+      client.call(Certify, request({ identity: `n${index}` })).end(),
+    );
+    await Promise.all(all);
+    assert.is(posted("/tokenreviews").length, 400);
+  }));
+
+interface Source {
+  readonly source: IssuerSource;
+  readonly clock: { now: number };
+  readonly told: string[];
+  readonly registry: Registry;
+}
+
+function issuerSource(): Source {
+  const told: string[] = [];
+  const registry = new Registry();
+  const clock = { now };
+  const source = new IssuerSource({
+    events: { record: (_, type, reason, message) => void told.push(`${type} ${reason}: ${message}`) },
+    owner: { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-identity", namespace: "mesh-system" },
+    registry,
+    log: createLogger({ level: "off" }),
+    clock: { ...systemClock, now: () => clock.now },
+  });
+  return { source, clock, told, registry };
+}
+
+test("the issuer is taken, replaced, refused and kept as its files change, and events say which", () => {
+  const { source, told, clock, registry } = issuerSource();
+  const next = issuerFor(20 * DAY);
+  const stranger = createRoot({ commonName: "stranger", lifetimeMs: 100 * DAY, now });
+  const steps: [string, () => void, RegExp | undefined, string | undefined][] = [
+    [
+      "broken at first",
+      () => source.take("", "", ""),
+      /^Warning IssuerUpdateSkipped: .*none in use/,
+      undefined,
+    ],
+    ["the first", () => source.take(issuer.pem, issuer.keyPem, root.pem), undefined, issuer.pem],
+    ["renewed", () => source.take(next.pem, next.keyPem, root.pem), /^Normal IssuerUpdated/, next.pem],
+    [
+      "half written",
+      () => source.take(next.pem.slice(0, 200), next.keyPem, root.pem),
+      /^Warning IssuerUpdateSkipped: .*in use stays/,
+      next.pem,
+    ],
+    [
+      "with the key of another",
+      () => source.take(next.pem, issuer.keyPem, root.pem),
+      /^Warning IssuerValidationFailed: .*does not belong/,
+      next.pem,
+    ],
+    [
+      "of another root",
+      () => source.take(next.pem, next.keyPem, stranger.pem),
+      /^Warning IssuerValidationFailed: .*does not chain/,
+      next.pem,
+    ],
+    [
+      "anchors that grow",
+      () => source.take(next.pem, next.keyPem, root.pem + stranger.pem),
+      /^Normal IssuerUpdated/,
+      next.pem,
+    ],
+    [
+      "that has ended",
+      () => {
+        clock.now = now + 15 * DAY;
+        source.take(issuer.pem, issuer.keyPem, root.pem);
+      },
+      /^Warning IssuerValidationFailed: .*expired/,
+      next.pem,
+    ],
+  ];
+  for (const [what, step, event, pem] of steps) {
+    told.length = 0;
+    step();
+    assert.is(told.length, event ? 1 : 0, what);
+    if (event) assert.match(told[0]!, event, what);
+    assert.is(
+      source.current?.certificate.fingerprint256,
+      pem && new X509Certificate(pem).fingerprint256,
+      what,
+    );
+    assert.not.match(told.join(), /PRIVATE/);
+  }
+  const metrics = registry.expose();
+  const serial = (pem: string) => new X509Certificate(pem).serialNumber.toLowerCase();
+  assert.match(metrics, /issuer_cert_ttl_seconds 4(31|32)\d{3}/);
+  for (const anchor of [root.pem, stranger.pem])
+    assert.match(metrics, new RegExp(`trust_anchor_cert_ttl_seconds\\{anchor="${serial(anchor)}"\\} [1-9]`));
+  assert.match(metrics, /issuer_updates_total\{result="updated"\} 3/);
+  assert.match(metrics, /issuer_updates_total\{result="invalid"\} 3/);
+  assert.match(metrics, /issuer_updates_total\{result="skipped"\} 2/);
+});
+
+test("that the issuer has ended is told once in ten minutes", () => {
+  const { source, told, clock } = issuerSource();
+  source.ended();
+  assert.equal(told, [], "there was none");
+  source.take(issuer.pem, issuer.keyPem, root.pem);
+  clock.now = now + 11 * DAY;
+  for (let at = 0; at < 3; at += 1) source.ended();
+  assert.is(told.length, 1);
+  assert.match(told[0]!, /^Warning IssuerValidationFailed: The issuer expired at .* until the Secret holds/);
+  clock.now += 600_001;
+  source.ended();
+  assert.is(told.length, 2);
+});
+
 test("files are taken again when they change; what is refused is told once", async () => {
   const directory = mkdtempSync(join(tmpdir(), "mesh-watched-"));
   const file = join(directory, "a");
@@ -245,7 +488,7 @@ test("files are taken again when they change; what is refused is told once", asy
       taken.push(text);
     },
     (error) => errors.push((error as Error).message),
-    5,
+    { interval: 5 },
   );
   try {
     writeFileSync(file, "2");
@@ -265,6 +508,29 @@ test("files are taken again when they change; what is refused is told once", asy
         ),
       /ENOENT/,
     );
+  } finally {
+    watched.stop();
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("files that are not there at first are waited for where that is wanted, and told once", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "mesh-watched-"));
+  const file = join(directory, "late");
+  const taken: string[] = [];
+  const errors: string[] = [];
+  const watched = watchFiles(
+    [file],
+    ([text = ""]) => taken.push(text),
+    (error) => errors.push((error as Error).message),
+    { interval: 5, patient: true },
+  );
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    assert.is(errors.length, 1);
+    writeFileSync(file, "here");
+    await until(() => taken.length > 0);
+    assert.equal(taken, ["here"]);
   } finally {
     watched.stop();
     rmSync(directory, { recursive: true });

@@ -289,7 +289,7 @@ async function driveIdentity({ client, controllers, directory, token, create }: 
   await until(
     async () =>
       (await client.list(`/api/v1/namespaces/${NAMESPACE}/events`)).items.some(
-        (event) => (event as unknown as { reason: string }).reason === "IssuerUpdateSkipped",
+        (event) => (event as unknown as { reason: string }).reason === "IssuerValidationFailed",
       ),
     15_000,
     "an event about the refused issuer",

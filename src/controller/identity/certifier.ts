@@ -18,20 +18,42 @@ export interface Issuer extends Authority {
   readonly chain: readonly Buffer[];
 }
 
+/** An issuer that is not taken: it cannot be read, or it can and is not valid for these anchors now. */
+export class IssuerError extends Error {
+  readonly readable: boolean;
+
+  constructor(message: string, { readable }: { readonly readable: boolean }) {
+    super(message);
+    this.name = "IssuerError";
+    this.readable = readable;
+  }
+}
+
 /**
  * Reads an issuer and checks that it can sign for these anchors now.
- * @throws Error that says what is wrong, never showing the key.
+ * @throws IssuerError that says what is wrong, never showing the key.
  */
 export function readIssuer(certificatePem: string, keyPem: string, anchorsPem: string, now: number): Issuer {
-  const [certificate, ...intermediates] = parseCertificates(certificatePem);
-  const privateKey = parsePrivateKey(keyPem);
-  if (!certificate!.ca) throw new Error("the issuer certificate is not a CA");
+  const read = <T>(what: string, parse: () => T): T => {
+    try {
+      return parse();
+    } catch (error) {
+      throw new IssuerError(`${what}: ${errorMessage(error)}`, { readable: false });
+    }
+  };
+  const invalid = (message: string) => new IssuerError(message, { readable: true });
+  const [certificate, ...intermediates] = read("the issuer certificate", () =>
+    parseCertificates(certificatePem),
+  );
+  const privateKey = read("the issuer's key", () => parsePrivateKey(keyPem));
+  const anchors = read("the trust anchors", () => parseCertificates(anchorsPem));
+  if (!certificate!.ca) throw invalid("the issuer certificate is not a CA");
   if (!certificate!.checkPrivateKey(privateKey))
-    throw new Error("the issuer's key does not belong to its certificate");
-  if (privateKey.asymmetricKeyType !== "ec") throw new Error("expected an issuer key of ECDSA P-256");
-  const anchors = parseCertificates(anchorsPem);
+    throw invalid("the issuer's key does not belong to its certificate");
+  if (privateKey.asymmetricKeyDetails?.namedCurve !== "prime256v1")
+    throw invalid("expected an issuer key of ECDSA P-256");
   const result = verifyChain(certificate!, intermediates, anchors, now);
-  if (!result.ok) throw new Error(`the issuer does not chain to a trust anchor: ${result.reason}`);
+  if (!result.ok) throw invalid(`the issuer does not chain to a trust anchor: ${result.reason}`);
   const isAnchor = (c: X509Certificate) =>
     anchors.some((anchor) => anchor.fingerprint256 === c.fingerprint256);
   // An issuer that is itself the anchor needs no chain: every verifier has it.
@@ -119,6 +141,7 @@ function checkCsr(der: Buffer, name: string): Buffer {
   };
   if (csr.dnsNames.length !== 1 || csr.dnsNames[0] !== name) refuse(`expected exactly the DNS name ${name}`);
   if (csr.otherNames.length > 0) refuse(`expected no other names, got ${csr.otherNames[0]}`);
+  if (csr.authority) refuse("expected a request for a leaf, got one for a certificate authority");
   if (csr.commonNames.some((commonName) => commonName !== "" && commonName !== name))
     refuse(`expected no common name or ${name}`);
   return csr.spki;

@@ -2,15 +2,14 @@
 //
 // Environment besides runController's: MESH_ISSUER_DIR, MESH_ISSUER_SCHEME (linkerd.io/tls, kubernetes.io/tls),
 // MESH_TRUST_ROOTS_FILE, MESH_TRUST_DOMAIN, MESH_ISSUANCE_LIFETIME, MESH_CLOCK_SKEW_ALLOWANCE (durations).
-import { notAfterOf } from "../../pki/index.ts";
-import { systemClock } from "../../util/clock.ts";
 import { parseDuration } from "../../util/duration.ts";
 import { errorMessage } from "../../util/error.ts";
 import { EventRecorder } from "../event-recorder.ts";
 import { GrpcServer } from "../grpc-server.ts";
 import { runController } from "../process.ts";
 import { watchFiles } from "../watched-file.ts";
-import { type CertifyPolicy, type Issuer, readIssuer } from "./certifier.ts";
+import type { CertifyPolicy } from "./certifier.ts";
+import { IssuerSource } from "./issuer-source.ts";
 import { serveIdentity } from "./service.ts";
 import { reviewToken } from "./token-review.ts";
 
@@ -21,7 +20,7 @@ const FILES: Readonly<Record<string, readonly [string, string]>> = {
 
 export function main(run: typeof runController = runController): Promise<void> {
   return run("identity", { port: 8080, adminPort: 9990 }, async (process) => {
-    const { env, log, client, registry, namespace } = process;
+    const { env, log, client, registry, clock, namespace } = process;
     const policy: CertifyPolicy = {
       trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local",
       meshNamespace: namespace,
@@ -30,11 +29,7 @@ export function main(run: typeof runController = runController): Promise<void> {
     };
     const events = new EventRecorder(client, "linkerd-identity", log, { findUid: true });
     const deployment = { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-identity", namespace };
-    const ttl = registry
-      .gauge("issuer_cert_ttl_seconds", "How long the issuer certificate is still valid.")
-      .labels();
-
-    let issuer: Issuer | undefined;
+    const issuer = new IssuerSource({ events, owner: deployment, registry, log, clock });
     const directory = env["MESH_ISSUER_DIR"] ?? "/var/run/linkerd/identity/issuer";
     const scheme = env["MESH_ISSUER_SCHEME"] ?? "linkerd.io/tls";
     const names = FILES[scheme];
@@ -42,33 +37,26 @@ export function main(run: typeof runController = runController): Promise<void> {
       throw new Error(`expected an issuer scheme of ${Object.keys(FILES).join(" or ")}, got ${scheme}`);
     const watched = watchFiles(
       [...names.map((name) => `${directory}/${name}`), env["MESH_TRUST_ROOTS_FILE"] ?? ""],
-      ([certificate = "", key = "", anchors = ""]) => {
-        const first = issuer === undefined;
-        issuer = readIssuer(certificate, key, anchors, Date.now());
-        log.info("the issuer is in use", { expires: issuer.certificate.validTo });
-        if (!first) events.record(deployment, "Normal", "IssuerUpdated", "Updated identity issuer");
-      },
-      (error) => {
-        log.error("the new issuer is refused, the old one stays", { error: errorMessage(error) });
-        events.record(
-          deployment,
-          "Warning",
-          "IssuerUpdateSkipped",
-          `Skipping issuer update: ${errorMessage(error)}`,
-        );
-      },
+      ([certificate = "", key = "", anchors = ""]) => issuer.take(certificate, key, anchors),
+      (error) =>
+        issuer.refuse(
+          new Error(`the Secret needs ${names.join(" and ")} (scheme ${scheme}): ${errorMessage(error)}`),
+        ),
+      // A Secret that is wrong is mended without a restart.
+      { patient: true },
     );
-    registry.onCollect(() => ttl.set(issuer ? (notAfterOf(issuer.certificate) - Date.now()) / 1000 : 0));
+    // Once it had one it answers, be it with what is wrong: an issuer that ended is told to whoever asks.
+    process.readyWhen("an issuer that chains to the trust anchors", () => issuer.current !== undefined);
 
     const server = new GrpcServer({ log, registry });
     serveIdentity(server, {
       review: (token) => reviewToken(client, token),
-      issuer: () => issuer!,
+      issuer,
       policy,
       events,
       registry,
       log,
-      clock: systemClock,
+      clock,
     });
     await server.listen(process.port);
     process.onHandover(() => server.drain());

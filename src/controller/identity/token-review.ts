@@ -6,12 +6,15 @@ import { errorMessage } from "../../util/error.ts";
 /** Audience of the tokens that proxies show (projected for this purpose alone). */
 const AUDIENCE = "identity.l5d.io";
 
+/** Where a TokenReview names the pod of a bound token. */
+const POD_NAME = "authentication.kubernetes.io/pod-name";
+
 interface TokenReview {
   status?: {
     authenticated?: boolean;
     error?: string;
     audiences?: string[];
-    user?: { username?: string; uid?: string };
+    user?: { username?: string; uid?: string; extra?: Record<string, string[]> };
   };
 }
 
@@ -19,6 +22,8 @@ export interface ReviewedToken {
   /** `system:serviceaccount:<ns>:<sa>` for a ServiceAccount. */
   readonly username: string;
   readonly uid: string | undefined;
+  /** Name of the pod that the token is bound to, if the API server tells. */
+  readonly pod: string | undefined;
 }
 
 /** The user of a valid token of our audience. @throws GrpcError Unauthenticated, or Unavailable without an answer */
@@ -48,5 +53,5 @@ export async function reviewToken(client: KubeClient, token: string): Promise<Re
   if (!audiences?.includes(AUDIENCE)) {
     throw new GrpcError(STATUS.UNAUTHENTICATED, `the token is not for the audience ${AUDIENCE}`);
   }
-  return { username: user.username, uid: user.uid };
+  return { username: user.username, uid: user.uid, pod: user.extra?.[POD_NAME]?.[0] };
 }
