@@ -1,7 +1,8 @@
 // The reflector: lists, watches, and what goes wrong between them.
+import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { KubeClient, keyOf, Reflector } from "../../src/kube/index.ts";
+import { KubeClient, type KubeObject, keyOf, Reflector } from "../../src/kube/index.ts";
 import { systemClock } from "../../src/util/clock.ts";
 import { ApiServer } from "../support/api-server.ts";
 import { until } from "../support/until.ts";
@@ -101,6 +102,130 @@ test("a server that refuses is asked again, and syncing waits", async () => {
         return true;
       };
     },
+  );
+});
+
+const failures: [string, number, object, boolean][] = [
+  ["too old (410)", 410, { reason: "Expired" }, true],
+  ["not a version (400)", 400, { reason: "BadRequest" }, true],
+  [
+    "a version that the server has not reached",
+    504,
+    { message: "Too large resource version: 9, current: 3" },
+    true,
+  ],
+  ["too many requests", 429, { reason: "TooManyRequests" }, false],
+  ["an error of the server", 500, {}, false],
+  ["unavailable", 503, {}, false],
+  ["a time-out", 504, { message: "Timeout" }, false],
+];
+for (const [what, status, body, anew] of failures) {
+  test(`a watch refused as ${what} is followed by ${anew ? "a new list" : "another from the same version"}`, () =>
+    withReflector(async (server) => {
+      let refusals = 1;
+      server.answer = ({ url }, response) => {
+        if (!url.searchParams.get("watch") || refusals === 0) return false;
+        refusals -= 1;
+        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+        return true;
+      };
+      const before = server.seen.length;
+      server.cutWatches();
+      await until(() => refusals === 0 && server.watchers > 0);
+      const after = server.seen.slice(before).map(({ url }) => url.searchParams.get("watch") ?? "list");
+      assert.is(after.includes("list"), anew);
+    }, three));
+}
+
+test("whatever happens between the server and the reflector, in the end it knows what there is, and told every step", async () => {
+  const names = [..."abcdef"];
+  const step = fc.oneof(
+    { weight: 6, arbitrary: fc.record({ do: fc.constant("put" as const), name: fc.constantFrom(...names) }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({ do: fc.constant("remove" as const), name: fc.constantFrom(...names) }),
+    },
+    // Deleted and made again: another object of the same name.
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant("replace" as const), name: fc.constantFrom(...names) }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("cut" as const) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("forget" as const) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant("refuse" as const), times: fc.integer({ min: 1, max: 3 }) }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("wait" as const) }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+      const server = new ApiServer();
+      three(server);
+      const client = new KubeClient(await server.listen());
+      const reflector = new Reflector(client, { path: "/api/v1/things", clock: quick });
+      // What somebody knows who only listens: uid and version by name.
+      const heard = new Map<string, string>();
+      const stamp = ({ metadata }: KubeObject) => `${metadata.uid}@${metadata.resourceVersion}`;
+      const wrong: string[] = [];
+      reflector.on({
+        added(object) {
+          if (heard.has(object.metadata.name)) wrong.push(`added twice: ${object.metadata.name}`);
+          heard.set(object.metadata.name, stamp(object));
+        },
+        updated(object, old) {
+          if (heard.get(object.metadata.name) !== stamp(old)) wrong.push(`updated from what was not told`);
+          if (object.metadata.uid !== old.metadata.uid) wrong.push("another object told as an update");
+          heard.set(object.metadata.name, stamp(object));
+        },
+        deleted(object) {
+          if (!heard.delete(object.metadata.name)) wrong.push(`deleted unknown: ${object.metadata.name}`);
+        },
+      });
+      let refusals = 0;
+      let uids = 0;
+      server.answer = (_seen, response) => {
+        if (refusals === 0) return false;
+        refusals -= 1;
+        response.writeHead(503).end();
+        return true;
+      };
+      const known = () => [...server.objects.values()].map((o) => `${o.metadata.name}=${stamp(o)}`).sort();
+      try {
+        reflector.start();
+        for (const each of steps) {
+          if (each.do === "put") server.put(each.name, server.objects.get(each.name)?.metadata.uid);
+          else if (each.do === "remove" && server.objects.has(each.name)) server.remove(each.name);
+          else if (each.do === "replace") {
+            if (server.objects.has(each.name)) server.remove(each.name);
+            uids += 1;
+            server.put(each.name, `uid-${uids}`);
+          } else if (each.do === "cut") server.cutWatches();
+          else if (each.do === "forget") {
+            // As after a compaction, or a restart: nothing of the past can be asked for.
+            server.oldest = server.version;
+            server.cutWatches();
+          } else if (each.do === "refuse") {
+            refusals = each.times;
+            server.cutWatches();
+          } else await new Promise((resolve) => setTimeout(resolve, 2));
+        }
+        await until(
+          () =>
+            JSON.stringify(known()) ===
+            JSON.stringify([...reflector.list()].map((o) => `${o.metadata.name}=${stamp(o)}`).sort()),
+          10_000,
+          "the same objects",
+        );
+        assert.equal([...heard].map(([name, seen]) => `${name}=${seen}`).sort(), known());
+        assert.equal(wrong, []);
+      } finally {
+        reflector.stop();
+        client.close();
+        await server.close();
+      }
+    }),
+    { numRuns: 60 },
   );
 });
 

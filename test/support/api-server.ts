@@ -19,6 +19,9 @@ export class ApiServer {
   version = 1;
   /** Watches from a version below this are answered with 410. */
   oldest = 0;
+  /** What happened, for watches that begin at an older version. */
+  readonly #snapshots: { items: KubeObject[]; version: number }[] = [];
+  readonly #history: { version: number; line: string }[] = [];
   /** Most objects a page holds, whatever the client asks for. */
   page = 2;
   connections = 0;
@@ -78,6 +81,7 @@ export class ApiServer {
 
   #tell(type: string, object: KubeObject): void {
     const line = `${JSON.stringify({ type, object })}\n`;
+    this.#history.push({ version: this.version, line });
     for (const response of this.#watches) {
       // In two pieces, as a network may deliver it.
       response.write(line.slice(0, 7));
@@ -104,15 +108,29 @@ export class ApiServer {
       return;
     }
     response.flushHeaders();
+    const from = Number(url.searchParams.get("resourceVersion"));
+    for (const { version, line } of this.#history) if (version > from) response.write(line);
     this.#watches.add(response);
     response.on("close", () => this.#watches.delete(response));
   }
 
+  /** Pages of what there was when the first was asked for, as a real server gives them. */
   #list(url: URL, response: ServerResponse): void {
-    const from = Number(url.searchParams.get("continue") ?? 0);
-    const all = [...this.objects.values()];
-    const items = all.slice(from, from + this.page);
-    const rest = from + this.page < all.length ? { continue: String(from + this.page) } : {};
-    response.end(JSON.stringify({ metadata: { resourceVersion: String(this.version), ...rest }, items }));
+    const next = url.searchParams.get("continue");
+    const [id, from] = next ? next.split(":").map(Number) : [this.#snapshots.length, 0];
+    if (!next) this.#snapshots.push({ items: [...this.objects.values()], version: this.version });
+    const { items, version } = this.#snapshots[id!]!;
+    if (next && version < this.oldest) {
+      response.writeHead(410).end(JSON.stringify({ kind: "Status", code: 410, reason: "Expired" }));
+      return;
+    }
+    const end = from! + this.page;
+    const rest = end < items.length ? { continue: `${id}:${end}` } : {};
+    response.end(
+      JSON.stringify({
+        metadata: { resourceVersion: String(version), ...rest },
+        items: items.slice(from, end),
+      }),
+    );
   }
 }
