@@ -38,6 +38,10 @@ export interface Harness {
   /** Lines of a watch as they come; `close` ends it. */
   watch(path: string): { next(): Promise<Json>; close(): void };
   certificate(names: { dns: string[]; ip?: string[] }): { cert: string; key: string };
+  /** Ends the server as a crash would. */
+  stop(): Promise<void>;
+  /** Starts it again on the same port, from what its directory holds; `before` it serves, the cluster may change. */
+  restart(before?: (cluster: LocalCluster) => Promise<void>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -68,13 +72,11 @@ export async function startHarness(nodeApi: NodeApi = unreachable, dir?: string)
     now,
   });
   const log = createLogger({ level: "off" });
-  const cluster = await createCluster({ log, dir });
-  const server = await startApiServer({
-    cluster,
-    nodeApi,
-    listen: [{ host: "127.0.0.1", port: 0 }],
-    tls: { ...certificate({ dns: ["localhost"], ip: ["127.0.0.1"] }), clientCa: root.pem },
-  });
+  const tls = { ...certificate({ dns: ["localhost"], ip: ["127.0.0.1"] }), clientCa: root.pem };
+  const serve = (of: LocalCluster, at: number) =>
+    startApiServer({ cluster: of, nodeApi, listen: [{ host: "127.0.0.1", port: at }], tls });
+  let cluster = await createCluster({ log, dir });
+  let server = await serve(cluster, 0);
   const port = server.addresses[0]?.port as number;
   const open = (method: string, path: string, { body, headers, token }: CallOptions) => {
     const payload = body === undefined ? undefined : Buffer.isBuffer(body) ? body : JSON.stringify(body);
@@ -96,8 +98,12 @@ export async function startHarness(nodeApi: NodeApi = unreachable, dir?: string)
     return request;
   };
   return {
-    cluster,
-    server,
+    get cluster() {
+      return cluster;
+    },
+    get server() {
+      return server;
+    },
     port,
     ca: root.pem,
     certificate,
@@ -149,6 +155,15 @@ export async function startHarness(nodeApi: NodeApi = unreachable, dir?: string)
           lines.length ? Promise.resolve(lines.shift()) : new Promise((resolve) => waiting.push(resolve)),
         close: () => request.destroy(),
       };
+    },
+    async stop() {
+      await server.close();
+      await cluster.close();
+    },
+    async restart(before) {
+      cluster = await createCluster({ log, dir });
+      await before?.(cluster);
+      server = await serve(cluster, port);
     },
     async close() {
       await server.close();
