@@ -109,7 +109,7 @@ class Dialled {
     }
     this.socket = target.tls ? this.#tls(base, target.tls) : net.connect(base);
     const { socket } = this;
-    this.#timer = options.clock.after(options.connectTimeout, () => this.#timeout("connect-timeout"));
+    this.#timer = options.clock.after(options.connectTimeout, () => this.#connectTimeout());
     socket.once("connect", () => this.#onConnect());
     socket.on("end", () => handler.onEnd());
     socket.on("drain", () => handler.onDrain());
@@ -173,6 +173,13 @@ class Dialled {
     this.#options.clock.clear(this.#timer);
     this.#connected = true;
     this.#handler.onConnected();
+  }
+
+  /** When this process itself stood still, throttled for want of CPU, the connection may be there and not be heard of yet. */
+  #connectTimeout(): void {
+    setImmediate(() => {
+      if (!this.#reached && !this.socket.destroyed) this.#timeout("connect-timeout");
+    });
   }
 
   #timeout(key: PassportKey): void {

@@ -73,4 +73,25 @@ for (const tls of [false, true]) {
   });
 }
 
+test("a process that itself stood still does not take it for the peer's silence", async () => {
+  const { server, port } = await listen(false);
+  const target: DialTarget = { ip: "127.0.0.1", port, tls: undefined };
+  const error = await new Promise<unknown>((resolve) => {
+    const handler: DialHandler = {
+      onConnected: () => dialled.destroy(),
+      onClosed: resolve,
+      onBytes: () => {},
+      onEnd: () => {},
+      onDrain: () => {},
+    };
+    const identity = authority.identity("client.test");
+    const options = { clock: systemClock, connectTimeout: 50, keepAlive: 0, identity };
+    const dialled = dial(target, options, handler);
+    // The kernel connects meanwhile; the timer is due when we are back.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  });
+  server.close();
+  assert.is(error, undefined);
+});
+
 test.run();
