@@ -32,6 +32,7 @@ export interface StatusWriterOptions extends StatusFacts {
 const PACE = 20;
 /** One object is looked at again after this long at the earliest, ms; after a failure, too. */
 const AGAIN = 1_000;
+
 /** One object: dependent on all that its status was made from. */
 class Watched implements Dependent {
   subject: StatusSubject;

@@ -4,7 +4,14 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { WorkloadRef } from "../../../src/controller/policy/inbound.ts";
 import type { OutboundTarget } from "../../../src/controller/policy/index.ts";
+import { type StatusSubject, statusOf } from "../../../src/controller/policy/status.ts";
+import { StatusWriter } from "../../../src/controller/policy/status-writer.ts";
+import { Reading } from "../../../src/controller/policy/tables.ts";
+import { pluralOf } from "../../../src/kube/path.ts";
 import type { KubeObject } from "../../../src/kube/types.ts";
+import { createLogger } from "../../../src/log/logger.ts";
+import { Registry } from "../../../src/metrics/registry.ts";
+import { ManualClock } from "../../support/clock.ts";
 import { PolicyCluster } from "../../support/policy-cluster.ts";
 
 const test = suite("policy index, by properties");
@@ -248,6 +255,74 @@ test("after any changes, every watcher knows what a new index would say", () => 
       assert.equal(cluster.index.watched, { servers: 0, policies: 0 });
     }),
     { numRuns: 300 },
+  );
+});
+
+test("after any changes, every status comes to say what a new index would have it say", async () => {
+  const step = fc.record({ object: OBJECTS, remove: fc.boolean() });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 25 }), async (steps) => {
+      const clock = new ManualClock();
+      let version = 1;
+      const versioned = (object: KubeObject): KubeObject => ({
+        ...object,
+        metadata: { ...object.metadata, generation: 1, resourceVersion: String(version++) },
+      });
+      const cluster: PolicyCluster = new PolicyCluster(
+        {},
+        {
+          put: (subject) => writer.put(subject),
+          remove: (subject) => writer.remove(subject),
+        },
+      );
+      const writer = new StatusWriter({
+        store: cluster.index.store,
+        clusterNetworks: ["10.0.0.0/8"],
+        leadership: { isLeader: true, onChange: () => () => {} },
+        // The API server answers, and tells it by the watch.
+        patch: async (path, body) => {
+          const [, group, , , ns, resource, objectName] = path.split("/").slice(1);
+          const object = cluster.objects.find(
+            ({ apiVersion, kind, metadata }) =>
+              apiVersion!.split("/")[0] === group &&
+              pluralOf(kind!) === resource &&
+              metadata.namespace === ns &&
+              metadata.name === objectName,
+          );
+          if (object)
+            cluster.apply({
+              ...versioned(object),
+              status: JSON.parse(JSON.stringify((body as { status: object }).status)),
+            } as KubeObject);
+        },
+        record: () => {},
+        clock,
+        log: createLogger({ level: "off" }),
+        registry: new Registry(),
+      });
+      for (const { object, remove } of steps) {
+        if (remove) cluster.delete(object);
+        else cluster.apply(versioned(object));
+        await clock.advance(30);
+      }
+      for (let i = 0; i < 20 && !clock.idle; i += 1) await clock.advance(1_000);
+      writer.stop();
+      const subjects: StatusSubject[] = [];
+      const fresh = new PolicyCluster({}, { put: (subject) => subjects.push(subject), remove: () => {} });
+      fresh.apply(...cluster.objects);
+      for (const subject of subjects) {
+        const reading = new Reading({ changed() {} });
+        const wanted = statusOf(
+          fresh.index.store,
+          { clusterNetworks: ["10.0.0.0/8"] },
+          subject,
+          reading,
+          "now",
+        );
+        assert.is(wanted, undefined, `${subject.objectKind} ${subject.key}: ${JSON.stringify(wanted)}`);
+      }
+    }),
+    { numRuns: 100 },
   );
 });
 
