@@ -3,6 +3,7 @@ import type { KubeClient } from "../kube/client.ts";
 import { resourcePath } from "../kube/path.ts";
 import type { KubeObject } from "../kube/types.ts";
 import type { Logger } from "../log/logger.ts";
+import { type Clock, systemClock } from "../util/clock.ts";
 import { errorMessage } from "../util/error.ts";
 
 export interface InvolvedObject {
@@ -16,6 +17,7 @@ export interface InvolvedObject {
 export interface EventRecorderOptions {
   /** Ask the API server for the uid of an object that comes without: `kubectl describe` finds its events by it. */
   readonly findUid?: boolean;
+  readonly clock?: Clock;
 }
 
 /** Most events that wait for the API server; further ones are dropped. */
@@ -29,6 +31,7 @@ export class EventRecorder {
   readonly #component: string;
   readonly #log: Logger;
   readonly #findUid: boolean;
+  readonly #clock: Clock;
   #pending = 0;
 
   constructor(client: KubeClient, component: string, log: Logger, options: EventRecorderOptions = {}) {
@@ -36,6 +39,7 @@ export class EventRecorder {
     this.#component = component;
     this.#log = log;
     this.#findUid = options.findUid ?? false;
+    this.#clock = options.clock ?? systemClock;
   }
 
   record(involved: InvolvedObject, type: "Normal" | "Warning", reason: string, message: string): void {
@@ -49,7 +53,7 @@ export class EventRecorder {
   }
 
   async #write(involved: InvolvedObject, type: string, reason: string, message: string): Promise<void> {
-    const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    const now = new Date(this.#clock.now()).toISOString().replace(/\.\d+Z$/, "Z");
     const uid = involved.uid ?? (this.#findUid ? await this.#uidOf(involved) : undefined);
     const event = {
       apiVersion: "v1",

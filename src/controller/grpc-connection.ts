@@ -1,5 +1,5 @@
 // One client's connection to the gRPC server: the HTTP/2 machine on its socket, and a call for each stream.
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { Http2Connection } from "../http2/connection.ts";
 import { ERROR } from "../http2/frame.ts";
 import { KeepAlive } from "../http2/keep-alive.ts";
@@ -28,14 +28,13 @@ export class GrpcConnection implements CallConnection {
   readonly machine: Http2Connection;
   readonly owner: ConnectionOwner;
   readonly waiting = new Set<GrpcCall>();
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #keepAlive: KeepAlive;
 
-  constructor(socket: Socket, owner: ConnectionOwner) {
+  constructor(socket: Duplex, owner: ConnectionOwner) {
     this.#socket = socket;
     this.owner = owner;
     const { clock, maxStreams, maxQueued } = owner;
-    socket.setNoDelay(true);
     const writer = new TurnWriter(socket, () => this.machine.flush());
     this.machine = new Http2Connection(
       {

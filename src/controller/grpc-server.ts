@@ -2,6 +2,7 @@
 // it in front of this port. On our own HTTP/2, because node:http2 takes 5.5 KB for each open stream, and a proxy holds
 // one for everything that it talks to.
 import { type AddressInfo, createServer, type Server } from "node:net";
+import type { Duplex } from "node:stream";
 import { decode, type Message, type Method, type Partially, WireError } from "../api/codec.ts";
 import { GrpcError, STATUS } from "../api/grpc-status.ts";
 import type { Logger } from "../log/logger.ts";
@@ -53,6 +54,7 @@ export class GrpcServer implements ConnectionOwner {
   readonly #streams = new Set<GrpcCall>();
   #sweeper: Timer | undefined;
   #draining = false;
+  #closed = false;
 
   constructor(options: GrpcServerOptions) {
     const { log, registry } = options;
@@ -63,10 +65,7 @@ export class GrpcServer implements ConnectionOwner {
     this.maxQueued = options.maxQueued ?? 32 * 1024 * 1024;
     this.maxStreams = options.maxStreams ?? 10_000;
     this.#maxConnections = options.maxConnections ?? 20_000;
-    this.#server = createServer((socket) => {
-      if (this.#connections.size >= this.#maxConnections) socket.destroy();
-      else this.#connections.add(new GrpcConnection(socket, this));
-    });
+    this.#server = createServer({ noDelay: true }, (socket) => this.accept(socket));
     const gauge = (name: string, help: string) => registry.gauge(name, help).labels();
     const open = gauge("grpc_server_connections", "Open connections of proxies.");
     const draining = gauge("grpc_server_draining", "1 while this replica hands its streams over to others.");
@@ -143,8 +142,17 @@ export class GrpcServer implements ConnectionOwner {
       this.#server.once("error", reject);
       this.#server.listen(port, host, resolve);
     });
-    this.#sweep();
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** A connection of a client that speaks HTTP/2, however it came here. */
+  accept(socket: Duplex): void {
+    if (this.#closed || this.#connections.size >= this.#maxConnections) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.add(new GrpcConnection(socket, this));
+    if (!this.#sweeper) this.#sweep();
   }
 
   #sweep(): void {
@@ -181,15 +189,16 @@ export class GrpcServer implements ConnectionOwner {
 
   /** GOAWAY and the end of its streams to every proxy, which then asks another replica; unary calls may finish. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.clock.clear(this.#sweeper);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const connection of this.#connections) connection.goAway();
     for (const stream of this.#streams) stream.end(leaving());
-    const timer = setTimeout(() => {
+    const timer = this.clock.after(CLOSE_GRACE, () => {
       for (const connection of this.#connections) connection.destroy();
-    }, CLOSE_GRACE);
+    });
     await closed;
-    clearTimeout(timer);
+    this.clock.clear(timer);
   }
 
   // ---- what connections and calls ask ----

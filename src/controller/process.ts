@@ -19,6 +19,7 @@ import { type Clock, systemClock } from "../util/clock.ts";
 import { errorMessage } from "../util/error.ts";
 import { VERSION } from "../util/version.ts";
 import { listenAdmin } from "./admin.ts";
+import { GrpcServer, type GrpcServerOptions } from "./grpc-server.ts";
 
 /** What a controller is given, and what it registers. */
 export interface ControllerProcess {
@@ -30,6 +31,10 @@ export interface ControllerProcess {
   readonly namespace: string;
   /** Port to serve on. */
   readonly port: number;
+  /** A server for the methods of this process; `serve` opens it. */
+  grpcServer(): GrpcServer;
+  /** Opens the server on the port; at the end its streams are handed over, and it is closed. */
+  serve(server: GrpcServer): Promise<void>;
   /** A started reflector; the process is not ready before it is synced. */
   reflect<T extends KubeObject>(options: ReflectorOptions<T>): Reflector<T>;
   /** A started election among the replicas for the Lease of this name. */
@@ -66,10 +71,17 @@ export interface ControllerOptions {
   readonly registry: Registry;
   readonly port: number;
   readonly clock?: Clock;
+  /** Who it is among its replicas, different for each. Default: the host's name, which in a pod is the pod's. */
+  readonly identity?: string;
+  /** Bounds of what it serves other than the usual ones. */
+  readonly limits?: Pick<GrpcServerOptions, "maxQueued">;
+  /** How a server comes to its connections. Default: it listens on the port. */
+  readonly listen?: (server: GrpcServer) => Promise<unknown>;
 }
 
 export function createController(options: ControllerOptions): Controller {
-  const { env, log, client, registry, clock = systemClock } = options;
+  const { env, log, client, registry, clock = systemClock, limits } = options;
+  const { identity = hostname(), listen = (server) => server.listen(options.port) } = options;
   const conditions: { readonly what: string; readonly met: () => boolean }[] = [];
   const handovers: (() => Promise<void>)[] = [];
   const stops: (() => void | Promise<void>)[] = [];
@@ -100,6 +112,12 @@ export function createController(options: ControllerOptions): Controller {
     clock,
     namespace: env["MESH_NAMESPACE"] ?? client.config.namespace,
     port: options.port,
+    grpcServer: () => new GrpcServer({ log, registry, clock, ...limits }),
+    async serve(server) {
+      await listen(server);
+      handovers.push(() => server.drain());
+      stops.push(() => server.close());
+    },
     reflect(reflecting) {
       const { path } = reflecting;
       const reflector = new Reflector(client, {
@@ -117,8 +135,7 @@ export function createController(options: ControllerOptions): Controller {
         client,
         namespace: this.namespace,
         name,
-        // A pod's name: no two of them are the same.
-        identity: hostname(),
+        identity,
         labels: { "linkerd.io/control-plane-ns": this.namespace },
         clock,
         registry,

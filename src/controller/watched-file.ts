@@ -1,11 +1,15 @@
 // A file that is replaced while we run, as Kubernetes replaces mounted Secrets and ConfigMaps (by renaming a
 // symbolic link of the directory, which file watches miss): looked at every few seconds.
 import { readFileSync } from "node:fs";
+import { type Clock, systemClock, type Timer } from "../util/clock.ts";
 import { errorMessage } from "../util/error.ts";
 
 export interface WatchedFiles {
   stop(): void;
 }
+
+/** Reads a file as text. */
+export type ReadFile = (file: string) => string;
 
 /** How often files are looked at, ms. */
 const INTERVAL = 5_000;
@@ -15,6 +19,9 @@ export interface WatchOptions {
   readonly interval?: number | undefined;
   /** Files that cannot be read or taken at first go to `onError` too, and are looked at again like all others. */
   readonly patient?: boolean;
+  readonly clock?: Clock;
+  /** Default: from the file system. */
+  readonly readFile?: ReadFile | undefined;
 }
 
 /**
@@ -26,9 +33,11 @@ export function watchFiles(
   files: readonly string[],
   take: (contents: readonly string[]) => void,
   onError: (error: unknown) => void,
-  { interval = INTERVAL, patient = false }: WatchOptions = {},
+  options: WatchOptions = {},
 ): WatchedFiles {
-  const read = () => files.map((file) => readFileSync(file, "utf8"));
+  const { interval = INTERVAL, patient = false, clock = systemClock } = options;
+  const { readFile = (file) => readFileSync(file, "utf8") } = options;
+  const read = () => files.map(readFile);
   let known: readonly string[] = [];
   let unreadable = "";
   const look = () => {
@@ -53,13 +62,15 @@ export function watchFiles(
     if (!patient) throw error;
     onError(error);
   }
-  const timer = setInterval(() => {
+  let timer: Timer | undefined;
+  const again = () => {
+    timer = clock.after(interval, again);
     try {
       look();
     } catch (error) {
       onError(error);
     }
-  }, interval);
-  timer.unref();
-  return { stop: () => clearInterval(timer) };
+  };
+  timer = clock.after(interval, again);
+  return { stop: () => clock.clear(timer) };
 }

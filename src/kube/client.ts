@@ -1,10 +1,10 @@
 // Our own raw-JSON client of the API server: one keep-alive connection pool, no typed models that drop unknown
 // fields, bounded bodies and times (DESIGN §4.6).
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { type Clock, systemClock, type Timer } from "../util/clock.ts";
 import type { ClusterConfig } from "./config.ts";
 import { connectionError, KubeApiError } from "./error.ts";
 import { objectPath } from "./path.ts";
+import { HttpTransport, type Transport, type TransportAnswer } from "./transport.ts";
 import type { KubeList, KubeObject, Status, WatchEvent } from "./types.ts";
 
 export type Query = Record<string, string | number | boolean | undefined>;
@@ -56,33 +56,35 @@ export interface WriteFence {
   end(): void;
 }
 
+export interface KubeClientOptions {
+  /** Default: HTTP(S) connections of its own. */
+  readonly transport?: Transport;
+  /** Asked before each write. */
+  readonly fence?: WriteFence;
+  readonly clock?: Clock;
+}
+
 export class KubeClient {
   readonly config: ClusterConfig;
-  readonly #agent: HttpAgent | HttpsAgent;
+  readonly #transport: Transport;
   readonly #fence: WriteFence | undefined;
+  readonly #clock: Clock;
 
-  /** @param shared another client's connections, and what this one's writes ask first */
-  constructor(config: ClusterConfig, shared?: { agent: HttpAgent | HttpsAgent; fence: WriteFence }) {
+  constructor(config: ClusterConfig, options: KubeClientOptions = {}) {
     this.config = config;
-    this.#fence = shared?.fence;
-    if (shared) {
-      this.#agent = shared.agent;
-      return;
-    }
-    const options = { keepAlive: true, maxSockets: 32, scheduling: "lifo" as const };
-    this.#agent = config.server.startsWith("https:")
-      ? new HttpsAgent({ ...options, ...config.tls })
-      : new HttpAgent(options);
+    this.#transport = options.transport ?? new HttpTransport(config);
+    this.#fence = options.fence;
+    this.#clock = options.clock ?? systemClock;
   }
 
   /** The same client on the same connections, but writes only while the fence lets it. */
   fencedBy(fence: WriteFence): KubeClient {
-    return new KubeClient(this.config, { agent: this.#agent, fence });
+    return new KubeClient(this.config, { transport: this.#transport, clock: this.#clock, fence });
   }
 
   /** Closes idle connections; requests under way go on. */
   close(): void {
-    this.#agent.destroy();
+    this.#transport.close();
   }
 
   async get<T extends KubeObject = KubeObject>(path: string, query?: Query): Promise<T> {
@@ -174,13 +176,24 @@ export class KubeClient {
   }
 
   async #exchange(path: string, options: RequestOptions, term: AbortSignal | undefined): Promise<unknown> {
-    const signals = [AbortSignal.timeout(options.timeout ?? 30_000)];
-    if (options.signal) signals.push(options.signal);
-    if (term) signals.push(term);
-    const signal = signals.length === 1 ? signals[0]! : AbortSignal.any(signals);
+    const timeout = options.timeout ?? 30_000;
+    const abort = new AbortController();
+    const releases = [options.signal, term].map((signal) => follow(signal, abort));
+    const timer = this.#clock.after(timeout, () =>
+      abort.abort(new Error(`timeout: no answer in ${timeout} ms`)),
+    );
+    try {
+      return await this.#answer(path, options, abort.signal);
+    } finally {
+      this.#clock.clear(timer);
+      for (const release of releases) release();
+    }
+  }
+
+  async #answer(path: string, options: RequestOptions, signal: AbortSignal): Promise<unknown> {
     const response = await this.#send(path, options, signal);
     const body = await this.#readAll(response, signal);
-    const json = /json/.test(response.headers["content-type"] ?? "");
+    const json = /json/.test(String(response.headers["content-type"] ?? ""));
     const code = response.statusCode ?? 0;
     if (code >= 400) throw new KubeApiError(code, statusOf(body, json), `${options.method ?? "GET"} ${path}`);
     if (!json) return body.toString("utf8");
@@ -201,10 +214,9 @@ export class KubeClient {
   ): AsyncGenerator<WatchEvent<T>> {
     const abort = new AbortController();
     const idle = options.idleTimeout ?? 300_000;
-    const stop = () => abort.abort(new Error("watch stopped"));
-    options.signal?.addEventListener("abort", stop, { once: true });
-    if (options.signal?.aborted) stop();
-    let timer = setTimeout(stop, idle);
+    const release = follow(options.signal, abort);
+    const stop = () => abort.abort(new Error(`the watch brought nothing for ${idle} ms`));
+    let timer: Timer | undefined = this.#clock.after(idle, stop);
     try {
       const query = { watch: true, allowWatchBookmarks: true, ...options.query };
       const response = await this.#send(path, { query }, abort.signal);
@@ -213,8 +225,8 @@ export class KubeClient {
         throw new KubeApiError(response.statusCode ?? 0, statusOf(body, true), `WATCH ${path}`);
       }
       for await (const line of linesOf(response)) {
-        clearTimeout(timer);
-        timer = setTimeout(stop, idle);
+        this.#clock.clear(timer);
+        timer = this.#clock.after(idle, stop);
         const event = JSON.parse(line) as WatchEvent<T>;
         if (event.type === "ERROR") {
           const status = event.object as unknown as Status;
@@ -226,13 +238,13 @@ export class KubeClient {
       if (options.signal?.aborted) return;
       throw connectionError(error, this.config.server);
     } finally {
-      clearTimeout(timer);
-      options.signal?.removeEventListener("abort", stop);
+      this.#clock.clear(timer);
+      release();
       abort.abort();
     }
   }
 
-  async #send(path: string, options: RequestOptions, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(path: string, options: RequestOptions, signal: AbortSignal): Promise<TransportAnswer> {
     const url = new URL(this.config.server + this.config.basePath + path);
     for (const [key, value] of Object.entries(options.query ?? {})) {
       if (value !== undefined) url.searchParams.set(key, String(value));
@@ -247,25 +259,21 @@ export class KubeClient {
       headers["Content-Type"] = options.contentType ?? "application/json";
       headers["Content-Length"] = body.length;
     }
-    const send = url.protocol === "https:" ? httpsRequest : httpRequest;
-    return new Promise((resolve, reject) => {
-      const request = send(url, { method: options.method ?? "GET", headers, agent: this.#agent, signal });
-      request.on("response", resolve);
-      request.on("error", (error) =>
-        reject(connectionError(signal.aborted ? signal.reason : error, this.config.server)),
-      );
-      request.end(body);
-    });
+    try {
+      return await this.#transport.send(url, { method: options.method ?? "GET", headers, body, signal });
+    } catch (error) {
+      throw connectionError(signal.aborted ? signal.reason : error, this.config.server);
+    }
   }
 
-  async #readAll(response: IncomingMessage, signal: AbortSignal): Promise<Buffer> {
+  async #readAll(response: TransportAnswer, signal: AbortSignal): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let size = 0;
     try {
       for await (const chunk of response) {
-        size += (chunk as Buffer).length;
+        size += chunk.length;
         if (size > MAX_BODY) throw new Error(`the answer is larger than ${MAX_BODY} bytes`);
-        chunks.push(chunk as Buffer);
+        chunks.push(chunk);
       }
     } catch (error) {
       response.destroy();
@@ -273,6 +281,15 @@ export class KubeClient {
     }
     return Buffer.concat(chunks);
   }
+}
+
+/** Aborts with the signal. @returns the way to let go of it */
+function follow(signal: AbortSignal | undefined, abort: AbortController): () => void {
+  if (!signal) return () => {};
+  const stop = () => abort.abort(signal.reason);
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop, { once: true });
+  return () => signal.removeEventListener("abort", stop);
 }
 
 function collectionOf(object: KubeObject): string {
@@ -294,11 +311,11 @@ function statusOf(body: Buffer, json: boolean): Status {
 }
 
 /** Lines of a response, each at most MAX_EVENT bytes. */
-async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+async function* linesOf(response: TransportAnswer): AsyncGenerator<string> {
   let parts: Buffer[] = [];
   let size = 0;
   for await (const chunk of response) {
-    let rest = chunk as Buffer;
+    let rest = chunk;
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
       const line = Buffer.concat([...parts, rest.subarray(0, end)]).toString("utf8");
       parts = [];

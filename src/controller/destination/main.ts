@@ -7,7 +7,6 @@ import { DESTINATION_LEASE } from "../../manifests/names.ts";
 import { paced } from "../../util/paced.ts";
 import { parsePortSet } from "../../util/port-set.ts";
 import { followCluster, followKinds } from "../cluster-feed.ts";
-import { GrpcServer } from "../grpc-server.ts";
 import { type ControllerProcess, runController } from "../process.ts";
 import { ExternalSliceWriter } from "./external-slice-writer.ts";
 import { MANAGED_BY, MANAGED_BY_LABEL } from "./external-slices.ts";
@@ -20,49 +19,57 @@ const PACE = 25;
 
 export function main(run: typeof runController = runController): Promise<void> {
   return run("destination", { port: 8086, adminPort: 9996 }, async (process) => {
-    const { env, log, registry, namespace, clock } = process;
-    const mesh = {
-      namespace,
-      trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local",
-      clusterDomain: env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local",
-      defaultOpaquePorts: parsePortSet(env["MESH_DEFAULT_OPAQUE_PORTS"] ?? ""),
-    };
-    const index = new DestinationIndex(mesh, paced(clock, PACE));
-    const writer = sliceWriter(process);
-    const cluster = followCluster(process, {
-      service: {
-        put(service) {
-          index.putService(service);
-          writer.putService(service);
-        },
-        remove(ns, name) {
-          index.removeService(ns, name);
-          writer.removeService(ns, name);
-        },
-      },
-      slice: { put: (slice) => index.putSlice(slice), remove: (ns, name) => index.removeSlice(ns, name) },
-      pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
-      namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
-      node: { put: (node) => index.putNode(node), remove: (_, name) => index.removeNode(name) },
-    });
-    const kinds = followKinds(
-      process,
-      destinationKinds(index, writer),
-      "the first lists of profiles, Servers and workloads",
-    );
-    const watched = registry
-      .gauge("destination_watched_views", "Services, ports and addresses that proxies watch.")
-      .labels();
-    registry.onCollect(() => watched.set(index.watched));
-
-    const server = new GrpcServer({ log, registry });
-    serveDestination(server, { local: index, clusters: new Map() }, mesh);
-    // Before the cluster is known every Service would seem to have no endpoints.
-    await Promise.all([cluster, kinds.synced]);
-    await server.listen(process.port);
-    process.onHandover(() => server.drain());
-    process.onStop(() => server.close());
+    await setUpDestination(process).serving;
   });
+}
+
+/** The index at once, and when it is served. */
+export interface DestinationController {
+  readonly index: DestinationIndex;
+  readonly serving: Promise<void>;
+}
+
+export function setUpDestination(process: ControllerProcess): DestinationController {
+  const { env, registry, namespace, clock } = process;
+  const mesh = {
+    namespace,
+    trustDomain: env["MESH_TRUST_DOMAIN"] ?? "cluster.local",
+    clusterDomain: env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local",
+    defaultOpaquePorts: parsePortSet(env["MESH_DEFAULT_OPAQUE_PORTS"] ?? ""),
+  };
+  const index = new DestinationIndex(mesh, paced(clock, PACE));
+  const writer = sliceWriter(process);
+  const cluster = followCluster(process, {
+    service: {
+      put(service) {
+        index.putService(service);
+        writer.putService(service);
+      },
+      remove(ns, name) {
+        index.removeService(ns, name);
+        writer.removeService(ns, name);
+      },
+    },
+    slice: { put: (slice) => index.putSlice(slice), remove: (ns, name) => index.removeSlice(ns, name) },
+    pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
+    namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
+    node: { put: (node) => index.putNode(node), remove: (_, name) => index.removeNode(name) },
+  });
+  const kinds = followKinds(
+    process,
+    destinationKinds(index, writer),
+    "the first lists of profiles, Servers and workloads",
+  );
+  const watched = registry
+    .gauge("destination_watched_views", "Services, ports and addresses that proxies watch.")
+    .labels();
+  registry.onCollect(() => watched.set(index.watched));
+
+  const server = process.grpcServer();
+  serveDestination(server, { local: index, clusters: new Map() }, mesh);
+  // Before the cluster is known every Service would seem to have no endpoints.
+  const serving = Promise.all([cluster, kinds.synced]).then(() => process.serve(server));
+  return { index, serving };
 }
 
 function sliceWriter(process: ControllerProcess): ExternalSliceWriter {

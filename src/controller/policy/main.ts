@@ -9,7 +9,6 @@ import { parseCidr } from "../../util/ip.ts";
 import { parsePortSet } from "../../util/port-set.ts";
 import { followCluster, followKinds } from "../cluster-feed.ts";
 import { EventRecorder } from "../event-recorder.ts";
-import { GrpcServer } from "../grpc-server.ts";
 import { createValidator } from "../policy-validator/review.ts";
 import { type ControllerProcess, runController } from "../process.ts";
 import { serveWebhook } from "../webhook.ts";
@@ -23,56 +22,64 @@ const FIELD_MANAGER = "mesh-policy-controller";
 
 export function main(run: typeof runController = runController): Promise<void> {
   return run("policy", { port: 8090, adminPort: 9991 }, async (process) => {
-    const { log, registry } = process;
-    const facts = factsOf(process);
-    const index = new PolicyIndex(facts);
-    const status = statusWriter(process, index, facts);
-    const cluster = followCluster(process, {
-      service: {
-        put(service, { uid = "" }) {
-          index.putService(service);
-          const subject = { kind: "service", key: keyOf(service) } as const;
-          if (service.annotationProblems.length === 0) status.remove(subject);
-          else
-            status.put({
-              ...subject,
-              apiVersion: "v1",
-              objectKind: "Service",
-              resource: "services",
-              namespace: service.namespace,
-              name: service.name,
-              uid,
-              generation: undefined,
-              resourceVersion: undefined,
-              parents: [],
-              conditions: [],
-              problems: service.annotationProblems,
-            });
-        },
-        remove(namespace, name) {
-          index.removeService(namespace, name);
-          status.remove({ kind: "service", key: keyOf({ namespace, name }) });
-        },
-      },
-      pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
-      namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
-    });
-    const kinds = followKinds(process, policyKinds(index, status), "the first lists of policy");
-    const server = new GrpcServer({ log, registry });
-    servePolicy(server, index, facts.clusterDomain);
-    observe(process, index);
-    // Before the cluster is known every pod and Service would seem not to exist, and every port without a Server.
-    await Promise.all([cluster, kinds.synced]);
-    await server.listen(process.port);
-    process.onHandover(() => server.drain());
+    const { client, log, registry } = process;
+    await setUpPolicy(process).serving;
     await serveWebhook(process, {
       names: VALIDATOR_WEBHOOK_NAMES,
       port: Number(process.env["MESH_WEBHOOK_PORT"] ?? VALIDATOR_PORT),
       review: createValidator({ registry, log }),
-      events: new EventRecorder(process.client, "linkerd-policy-validator", log, { findUid: true }),
+      events: new EventRecorder(client, "linkerd-policy-validator", log, { findUid: true }),
     });
-    process.onStop(() => server.close());
   });
+}
+
+/** The index at once, and when it is served. */
+export interface PolicyController {
+  readonly index: PolicyIndex;
+  readonly serving: Promise<void>;
+}
+
+export function setUpPolicy(process: ControllerProcess): PolicyController {
+  const facts = factsOf(process);
+  const index = new PolicyIndex(facts);
+  const status = statusWriter(process, index, facts);
+  const cluster = followCluster(process, {
+    service: {
+      put(service, { uid = "" }) {
+        index.putService(service);
+        const subject = { kind: "service", key: keyOf(service) } as const;
+        if (service.annotationProblems.length === 0) status.remove(subject);
+        else
+          status.put({
+            ...subject,
+            apiVersion: "v1",
+            objectKind: "Service",
+            resource: "services",
+            namespace: service.namespace,
+            name: service.name,
+            uid,
+            generation: undefined,
+            resourceVersion: undefined,
+            parents: [],
+            conditions: [],
+            problems: service.annotationProblems,
+          });
+      },
+      remove(namespace, name) {
+        index.removeService(namespace, name);
+        status.remove({ kind: "service", key: keyOf({ namespace, name }) });
+      },
+    },
+    pod: { put: (pod) => index.putPod(pod), remove: (ns, name) => index.removePod(ns, name) },
+    namespace: { put: (ns) => index.putNamespace(ns), remove: (_, name) => index.removeNamespace(name) },
+  });
+  const kinds = followKinds(process, policyKinds(index, status), "the first lists of policy");
+  const server = process.grpcServer();
+  servePolicy(server, index, facts.clusterDomain);
+  observe(process, index);
+  // Before the cluster is known every pod and Service would seem not to exist, and every port without a Server.
+  const serving = Promise.all([cluster, kinds.synced]).then(() => process.serve(server));
+  return { index, serving };
 }
 
 function factsOf({ env, namespace }: ControllerProcess): PolicyFacts {
@@ -100,7 +107,7 @@ function statusWriter(process: ControllerProcess, index: PolicyIndex, facts: Pol
   const { client, clock, log, registry } = process;
   const election = process.elect(POLICY_LEASE);
   const fenced = client.fencedBy(election);
-  const events = new EventRecorder(fenced, "mesh-policy-controller", log);
+  const events = new EventRecorder(fenced, "mesh-policy-controller", log, { clock });
   const writer = new StatusWriter({
     store: index.store,
     clusterNetworks: facts.clusterNetworks,

@@ -21,6 +21,8 @@ import type { TrustAnchors } from "./trust-anchors.ts";
 export interface IdentityOptions {
   readonly localName: string;
   readonly tokenFile: string;
+  /** Default: from the file system. */
+  readonly readFile?: (file: string) => Promise<Buffer>;
   readonly client: GrpcClient;
   readonly anchors: TrustAnchors;
   readonly clock: Clock;
@@ -144,8 +146,8 @@ export class Identity implements IdentitySource {
   }
 
   async #certify(): Promise<Leaf> {
-    const { client, localName, tokenFile } = this.#options;
-    const token = await readFile(tokenFile);
+    const { client, localName, tokenFile, readFile: read = readFile } = this.#options;
+    const token = await read(tokenFile);
     if (token.length > MAX_TOKEN) throw new Error(`the token in ${tokenFile} has ${token.length} bytes`);
     const key = generateKey();
     const answer = await client

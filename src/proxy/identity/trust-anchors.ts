@@ -10,6 +10,8 @@ export interface TrustAnchorsOptions {
   /** PEM */
   readonly fallback: string;
   readonly file: string | undefined;
+  /** Default: from the file system. */
+  readonly readFile?: (file: string, encoding: "utf8") => Promise<string>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onChange: () => void;
@@ -48,9 +50,9 @@ export class TrustAnchors {
   }
 
   async #look(changed: () => void): Promise<void> {
-    const { file, clock, log, onChange } = this.#options;
+    const { file, clock, log, onChange, readFile: read = readFile } = this.#options;
     try {
-      const text = await readFile(file!, "utf8");
+      const text = await read(file!, "utf8");
       if (text !== this.#pem && text !== this.#refused) {
         this.#refused = text;
         const count = parseCertificates(text).length;
