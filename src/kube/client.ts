@@ -91,24 +91,37 @@ export class KubeClient {
     return (await this.request(path, query ? { query } : {})) as T;
   }
 
-  /** The whole list, page by page; `resourceVersion` is that of the first page's snapshot. */
+  /** The whole list; `resourceVersion` is that of the first page's snapshot. */
   async list<T extends KubeObject = KubeObject>(
     path: string,
     query: Query = {},
     signal?: AbortSignal,
   ): Promise<KubeList<T>> {
     const items: T[] = [];
+    let metadata: KubeList<T>["metadata"] = {};
+    for await (const page of this.pages<T>(path, query, signal)) {
+      // One by one: a spread of a large page would overflow the stack.
+      for (const item of page.items) items.push(item);
+      ({ metadata } = page);
+    }
+    return { metadata: { ...metadata }, items };
+  }
+
+  /** The same page by page, for those who need not have it all at the same time. */
+  async *pages<T extends KubeObject = KubeObject>(
+    path: string,
+    query: Query = {},
+    signal?: AbortSignal,
+  ): AsyncGenerator<KubeList<T>> {
     let next: string | undefined;
-    for (;;) {
+    do {
       const page = (await this.request(path, {
         query: { limit: PAGE, ...query, continue: next },
         signal,
       })) as KubeList<T>;
-      // One by one: a spread of a large page would overflow the stack.
-      for (const item of page.items ?? []) items.push(item);
+      yield { metadata: page.metadata, items: page.items ?? [] };
       next = page.metadata.continue;
-      if (!next) return { metadata: { ...page.metadata }, items };
-    }
+    } while (next);
   }
 
   /** Creates in the collection at `path` (or where the object says, for one of the well-known kinds). */

@@ -162,21 +162,25 @@ export class Reflector<T extends KubeObject = KubeObject> {
   }
 
   async #list(): Promise<string> {
-    const list = await this.#client.list<T>(this.#options.path, this.#query(), this.#abort.signal);
+    const fresh = new Set<string>();
+    let version = "0";
+    // Page by page: a large collection whole would be many times what is kept of it.
+    for await (const page of this.#client.pages<T>(this.#options.path, this.#query(), this.#abort.signal)) {
+      for (const object of page.items) {
+        fresh.add(keyOf(object));
+        this.#put(object);
+      }
+      version = page.metadata.resourceVersion ?? version;
+    }
     this.stats.lists += 1;
     this.stats.heardAt = this.#clock.monotonic();
-    const fresh = new Set<string>();
-    for (const object of list.items) {
-      fresh.add(keyOf(object));
-      this.#put(object);
-    }
     for (const [key, old] of this.#objects) {
       if (!fresh.has(key)) this.#remove(key, old);
     }
     this.#isSynced = true;
     for (const handler of this.#handlers) handler.synced?.();
     this.#resolveSynced();
-    return list.metadata.resourceVersion ?? "0";
+    return version;
   }
 
   #take(type: string, object: T): void {

@@ -1,0 +1,221 @@
+// A generated cluster behind an API server that lists and watches: Services of so many pods each, on nodes of three
+// zones. An endpoint changes as in a rolling deployment: a new pod, in its Service's slice instead of an old one, which
+// then goes.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+export interface ClusterSize {
+  readonly services: number;
+  readonly endpoints: number;
+}
+
+interface BenchPod {
+  readonly name: string;
+  readonly ip: number;
+  readonly node: number;
+  /** It in its slice, JSON. */
+  readonly endpoint: string;
+}
+
+const NODES = 100;
+export const ZONES = ["zone-a", "zone-b", "zone-c"] as const;
+const PAGE = 500;
+const FIRST_IP = 0x0a01_0000;
+const SLICES = "/apis/discovery.k8s.io/v1/endpointslices";
+const DAY = "2026-01-01T00:00:00Z";
+
+const text = (ip: number) => [24, 16, 8, 0].map((shift) => (ip >>> shift) & 255).join(".");
+const zoneOf = (node: number) => ZONES[node % ZONES.length]!;
+export const nodeName = (node: number) => `node-${node % NODES}`;
+export const authorityOf = (service: number) => `service-${service}.bench.svc.cluster.local:80`;
+
+const uidOf = (name: string) => `00000000-0000-4000-8000-${name.padStart(12, "0")}`;
+const inner = (object: object) => JSON.stringify(object).slice(1, -1);
+const POD_SPEC = inner({
+  initContainers: [
+    {
+      name: "linkerd-proxy",
+      restartPolicy: "Always",
+      image: "kubectl-mesh",
+      ports: [
+        { name: "linkerd-proxy", containerPort: 4143 },
+        { name: "linkerd-admin", containerPort: 4191 },
+      ],
+      env: Array.from({ length: 30 }, (_, i) => ({
+        name: `LINKERD2_PROXY_SETTING_${i}`,
+        value: "some value of a setting",
+      })),
+    },
+  ],
+  containers: [{ name: "app", image: "app:1", ports: [{ name: "http", containerPort: 8080 }] }],
+});
+const POD_STATUS = inner({
+  conditions: ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map((type) => ({
+    type,
+    status: "True",
+    lastTransitionTime: DAY,
+  })),
+  containerStatuses: [{ name: "app", ready: true, restartCount: 0, state: { running: { startedAt: DAY } } }],
+});
+
+export class BenchCluster {
+  readonly #services: BenchPod[][];
+  readonly #server: Server;
+  readonly #watches = new Map<string, Set<ServerResponse>>();
+  readonly #lines = new Map<string, string>();
+  #version = 1;
+  #nextIp = FIRST_IP;
+  #nextPod = 0;
+
+  constructor({ services, endpoints }: ClusterSize) {
+    this.#services = Array.from({ length: services }, () =>
+      Array.from({ length: endpoints }, () => this.#newPod()),
+    );
+    this.#server = createServer((request, response) => this.#handle(request, response));
+  }
+
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  close(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+
+  get services(): number {
+    return this.#services.length;
+  }
+
+  /** Replaces one endpoint of a Service. @returns the address of the new one */
+  change(service: number): number {
+    const pods = this.#services[service]!;
+    const at = this.#nextPod % pods.length;
+    const old = pods[at]!;
+    const fresh = this.#newPod();
+    pods[at] = fresh;
+    this.#tell("/api/v1/pods", `{"type":"ADDED","object":${this.#pod(service, fresh)}}\n`);
+    this.#tell(SLICES, `{"type":"MODIFIED","object":${this.#slice(service)}}\n`);
+    this.#tell("/api/v1/pods", `{"type":"DELETED","object":${this.#pod(service, old)}}\n`);
+    return fresh.ip;
+  }
+
+  /** Sends what was told since the last time. */
+  flush(): void {
+    for (const [path, lines] of this.#lines)
+      for (const response of this.#watches.get(path) ?? []) response.write(lines);
+    this.#lines.clear();
+  }
+
+  #newPod(): BenchPod {
+    const number = this.#nextPod++;
+    const name = `pod-${number.toString(36)}`;
+    const node = number % NODES;
+    const endpoint = JSON.stringify({
+      addresses: [text(this.#nextIp)],
+      conditions: { ready: true, serving: true, terminating: false },
+      nodeName: nodeName(node),
+      zone: zoneOf(node),
+      targetRef: { kind: "Pod", namespace: "bench", name, uid: uidOf(name) },
+    });
+    const pod = { name, ip: this.#nextIp, node, endpoint };
+    // Not an hour of churn comes round.
+    this.#nextIp = this.#nextIp === 0x0aff_ffff ? FIRST_IP : this.#nextIp + 1;
+    return pod;
+  }
+
+  #tell(path: string, line: string): void {
+    this.#lines.set(path, (this.#lines.get(path) ?? "") + line);
+  }
+
+  #meta(name: string, namespace?: string) {
+    this.#version += 1;
+    return {
+      name,
+      ...(namespace ? { namespace } : {}),
+      uid: uidOf(name),
+      resourceVersion: String(this.#version),
+      creationTimestamp: DAY,
+    };
+  }
+
+  /** JSON, as large as pods are, with what nobody here reads. */
+  #pod(service: number, { name, ip, node }: BenchPod): string {
+    const app = `service-${service}`;
+    this.#version += 1;
+    return `{"metadata":{"name":"${name}","namespace":"bench","uid":"${uidOf(name)}","resourceVersion":"${this.#version}","creationTimestamp":"${DAY}","labels":{"app":"${app}","pod-template-hash":"7d9c6b5f4","linkerd.io/control-plane-ns":"mesh-system","linkerd.io/workload-ns":"bench"},"annotations":{"linkerd.io/created-by":"linkerd/proxy-injector","linkerd.io/proxy-version":"0.1.0"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"${app}-7d9c6b5f4","uid":"u","controller":true}]},"spec":{"nodeName":"${nodeName(node)}","serviceAccountName":"${app}",${POD_SPEC}},"status":{"phase":"Running","podIP":"${text(ip)}","podIPs":[{"ip":"${text(ip)}"}],"hostIP":"192.168.0.${node}",${POD_STATUS}}}`;
+  }
+
+  /** JSON. More than a hundred endpoints would be several slices; a change writes one of them all the same. */
+  #slice(service: number): string {
+    const name = `service-${service}`;
+    this.#version += 1;
+    const endpoints = this.#services[service]!.map((pod) => pod.endpoint).join();
+    return `{"metadata":{"name":"${name}-abcde","namespace":"bench","uid":"${uidOf(name)}","resourceVersion":"${this.#version}","creationTimestamp":"${DAY}","labels":{"kubernetes.io/service-name":"${name}"}},"addressType":"IPv4","ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[${endpoints}]}`;
+  }
+
+  #items(path: string): (() => object | string)[] {
+    const services = this.#services;
+    switch (path) {
+      case "/api/v1/namespaces":
+        return [() => ({ metadata: this.#meta("bench") })];
+      case "/api/v1/nodes":
+        return Array.from({ length: NODES }, (_, node) => () => ({
+          metadata: {
+            ...this.#meta(nodeName(node)),
+            labels: { "topology.kubernetes.io/zone": zoneOf(node) },
+          },
+        }));
+      case "/api/v1/services":
+        return services.map((_, service) => () => {
+          const ip = `10.${96 + (service >> 16)}.${(service >> 8) & 255}.${service & 255}`;
+          return {
+            metadata: this.#meta(`service-${service}`, "bench"),
+            spec: {
+              clusterIP: ip,
+              clusterIPs: [ip],
+              ports: [{ name: "http", port: 80, targetPort: 8080 }],
+              selector: { app: `service-${service}` },
+            },
+          };
+        });
+      case "/api/v1/pods":
+        return services.flatMap((pods, service) => pods.map((pod) => () => this.#pod(service, pod)));
+      case SLICES:
+        return services.map((_, service) => () => this.#slice(service));
+      default:
+        return [];
+    }
+  }
+
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    const url = new URL(request.url ?? "/", "http://x");
+    request.resume();
+    response.setHeader("content-type", "application/json");
+    const known = /^\/api\/v1\/(namespaces|nodes|services|pods)$|\/endpointslices$/.test(url.pathname);
+    if (!known || request.method !== "GET") {
+      // No custom kinds, and no Lease to be had.
+      response.writeHead(404).end(JSON.stringify({ kind: "Status", code: 404, reason: "NotFound" }));
+      return;
+    }
+    const none = url.searchParams.has("labelSelector");
+    if (url.searchParams.get("watch")) {
+      response.flushHeaders();
+      if (none) return;
+      const watches = this.#watches.get(url.pathname) ?? new Set<ServerResponse>();
+      this.#watches.set(url.pathname, watches.add(response));
+      response.on("close", () => watches.delete(response));
+      return;
+    }
+    const all = none ? [] : this.#items(url.pathname);
+    const from = Number(url.searchParams.get("continue") ?? 0);
+    const next = from + PAGE < all.length ? { continue: String(from + PAGE) } : {};
+    const items = all
+      .slice(from, from + PAGE)
+      .map((make) => make())
+      .map((item) => (typeof item === "string" ? item : JSON.stringify(item)));
+    const metadata = JSON.stringify({ resourceVersion: String(this.#version), ...next });
+    response.end(`{"metadata":${metadata},"items":[${items.join()}]}`);
+  }
+}
