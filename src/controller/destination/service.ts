@@ -37,12 +37,13 @@ const RETRY_BUDGET = { retryRatio: 0.2, minRetriesPerSecond: 10, ttl: durationOf
 export function serveDestination(server: GrpcServer, discovery: Discovery, mesh: MeshFacts): void {
   const { clusterDomain } = mesh;
   const { local } = discovery;
+  // The messages of a change are sent as one piece.
   const endpointFrames = new Encoded((change: EndpointChange) =>
-    updates(change, mesh).map((update) => encodeFrame(Update, update)),
+    Buffer.concat(updates(change, mesh).map((update) => encodeFrame(Update, update))),
   );
-  const profileFrames = new Encoded((profile: Profile, port: number) => [
+  const profileFrames = new Encoded((profile: Profile, port: number) =>
     encodeFrame(DestinationProfile, profileMessage(profile, port, mesh)),
-  ]);
+  );
 
   server.stream(Get, ({ path, contextToken }, sender) => {
     const target = parseAuthority(path, clusterDomain);
@@ -91,12 +92,12 @@ function sourceOf(
 
 /** Messages that go to many, encoded once: all listeners are told the same object. */
 class Encoded<T extends object> {
-  readonly #encode: (value: T, port: number) => Buffer[];
-  readonly #known = new WeakMap<T, Buffer[]>();
-  constructor(encode: (value: T, port: number) => Buffer[]) {
+  readonly #encode: (value: T, port: number) => Buffer;
+  readonly #known = new WeakMap<T, Buffer>();
+  constructor(encode: (value: T, port: number) => Buffer) {
     this.#encode = encode;
   }
-  of(value: T, port: number): readonly Buffer[] {
+  of(value: T, port: number): Buffer {
     let frames = this.#known.get(value);
     if (!frames) {
       frames = this.#encode(value, port);
@@ -127,7 +128,7 @@ class Watch<T extends object> implements Listener<T> {
   }
 
   update(value: T): void {
-    for (const frame of this.#frames.of(value, this.#port)) this.#sender.sendFrame(frame);
+    this.#sender.sendFrame(this.#frames.of(value, this.#port));
   }
 
   protected refuse(message: string): void {
