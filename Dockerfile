@@ -8,9 +8,9 @@ COPY . .
 RUN npm run build && npm prune --omit=dev
 
 FROM node:24-slim
-# proxy-init needs iptables; everything else needs Node alone.
+# proxy-init needs iptables, and whoever debugs a pod tcpdump; everything else needs Node alone.
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends iptables \
+  && apt-get install -y --no-install-recommends iptables tcpdump \
   && rm -rf /var/lib/apt/lists/* /usr/local/lib/node_modules /opt/yarn*
 WORKDIR /app
 COPY --from=build /app/package.json /app/LICENSE /app/oclif.manifest.json ./

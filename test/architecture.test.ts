@@ -34,6 +34,8 @@ const NEIGHBOURS: Record<string, string[]> = {
   tui: ["cli"],
   cli: ["tui"],
 };
+/** What runs in application pods. */
+const POD_ROOMS = ["proxy", "proxy-init", "proxy-await", "network-validator"];
 const PROXY_MAY_USE = ["util", "log", "metrics", "api", "http2", "rules", "pki"];
 /** The demo application knows nothing of the mesh. */
 const DEMO_MAY_USE = ["util"];
@@ -83,9 +85,9 @@ const layerOf = (room: string) => LAYERS.findIndex((layer) => layer.includes(roo
 
 function mayUse(from: string, to: string): boolean {
   if (from === to) return true;
-  if (from === "proxy" || from === "proxy-init") return PROXY_MAY_USE.includes(to);
+  if (POD_ROOMS.includes(from)) return PROXY_MAY_USE.includes(to);
   if (from === "demo") return DEMO_MAY_USE.includes(to);
-  if (to === "proxy" || to === "proxy-init" || to === "demo")
+  if (POD_ROOMS.includes(to) || to === "demo")
     return from === "entry" || (to === "demo" && from === "commands");
   if (NEIGHBOURS[from]?.includes(to)) return true;
   return layerOf(from) > layerOf(to) && layerOf(to) >= 0;
@@ -137,7 +139,7 @@ test("a package's values are imported only in its room", () => {
 test("the proxy depends on koffi and Node alone", () => {
   const wrong = all.filter(
     (i) =>
-      (i.room === "proxy" || i.room === "proxy-init") &&
+      POD_ROOMS.includes(i.room) &&
       !i.target.endsWith(".ts") &&
       !i.target.startsWith("node:") &&
       !builtinModules.includes(i.target) &&

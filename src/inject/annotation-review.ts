@@ -30,8 +30,8 @@ const OPEN_KEYS = [
   KEYS.trustRootSha256,
   "linkerd.io/helm-release-version",
   "linkerd.io/identity-issuer-expiry",
-  "viz.linkerd.io/disable-tap",
-  "viz.linkerd.io/tap-enabled",
+  KEYS.addedAnnotations,
+  KEYS.tapEnabled,
   "viz.linkerd.io/external-prometheus",
   "mirror.linkerd.io/remote-svc-fq-name",
   "mirror.linkerd.io/remote-gateway-identity",
@@ -159,7 +159,7 @@ function reviewOne(
     const reads = place === "service" || place === "parent" || place === "route";
     return reads ? undefined : `it has no effect here: it belongs on a Service, EgressNetwork or route`;
   }
-  if (isSetting(key)) return settingHere(key, text, place, names);
+  if (isSetting(key) || key === KEYS.disableTap) return settingHere(key, text, place, names);
   if (OPEN_KEYS.includes(key)) return undefined;
   const domain = domainOf(key);
   if (DOMAINS.includes(domain)) return meant(key, "it is not known");

@@ -68,33 +68,31 @@ const SETTINGS: Readonly<Record<string, Setting>> = {
   "default-inbound-policy": { path: "proxy.defaultInboundPolicy" },
   "shutdown-grace-period": { path: "proxy.shutdownGracePeriod" },
   "proxy-enable-native-sidecar": { path: "proxy.nativeSidecar", read: onOff },
+  "proxy-await": { path: "proxy.await", read: onOff },
+  "proxy-log-http-headers": { path: "proxy.logHTTPHeaders" },
+  "pod-inbound-ports": { path: "proxy.podInboundPorts" },
+  "enable-gateway": { path: "proxy.isGateway", read: onOff },
+  "enable-debug-sidecar": { path: "debugContainer.enabled", read: onOff },
+  "debug-image": { path: "debugContainer.image.name" },
+  "debug-image-version": { path: "debugContainer.image.version" },
+  "debug-image-pull-policy": { path: "debugContainer.image.pullPolicy" },
   "proxy-additional-env": { path: "proxy.additionalEnv" },
 };
 
-/** The same under the prefixes that Linkerd has for settings it was still trying. */
-const TRIAL_SETTINGS: Readonly<Record<string, Setting>> = {
+/** Those under other prefixes: of what Linkerd was still trying, and of its extension viz. */
+const OTHER_SETTINGS: Readonly<Record<string, Setting>> = {
   [`${KEYS.configAlpha}proxy-wait-before-exit-seconds`]: { path: "proxy.waitBeforeExitSeconds" },
   [`${KEYS.configAlpha}proxy-enable-native-sidecar`]: { path: "proxy.nativeSidecar", read: onOff },
   [`${KEYS.configBeta}proxy-enable-native-sidecar`]: { path: "proxy.nativeSidecar", read: onOff },
-};
-
-/** Linkerd's annotations that this version takes note of but that change nothing here. */
-const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
-  "debug-image": "there is no debug container",
-  "debug-image-version": "there is no debug container",
-  "debug-image-pull-policy": "there is no debug container",
-  "enable-debug-sidecar": "there is no debug container",
-  "enable-gateway": "multicluster gateways are not supported",
-  "proxy-await": "a native sidecar is ready before the application starts",
-  "proxy-log-http-headers": "the proxy never logs headers",
+  [KEYS.disableTap]: { path: "proxy.tap.disabled", read: onOff },
 };
 
 /** Keys under the same prefix that are not injection's to read. */
-const OTHERS = ["admission-webhooks", "pod-inbound-ports"];
+const OTHERS = ["admission-webhooks"];
 
 const SETTING_BY_KEY = new Map<string, Setting>([
   ...Object.entries(SETTINGS).map(([name, setting]) => [`${KEYS.config}${name}`, setting] as const),
-  ...Object.entries(TRIAL_SETTINGS),
+  ...Object.entries(OTHER_SETTINGS),
 ]);
 
 /** Keys of all annotations that change how a pod is meshed. */
@@ -102,8 +100,6 @@ export const SETTING_KEYS: readonly string[] = [...SETTING_BY_KEY.keys()];
 
 /** The path in the values that `config.linkerd.io/<name>` sets. */
 export const valuePathOf = (name: string): string | undefined => SETTINGS[name]?.path;
-
-export const POD_INBOUND_PORTS = `${KEYS.config}pod-inbound-ports`;
 
 export interface Settings {
   readonly values: Values;
@@ -167,13 +163,11 @@ function readAnnotation(
     if (prefix === undefined) return undefined;
     const name = key.slice(prefix.length);
     if (OTHERS.includes(name)) return undefined;
-    const without = WITHOUT_EFFECT[name];
-    if (without !== undefined) return `has no effect: ${without}`;
     const near = nearestSetting(key, name);
     return near === undefined ? "unknown annotation" : `unknown annotation; did you mean ${near}?`;
   }
   try {
-    const named = setting.path === "proxy.opaquePorts" ? numbered(text, portNames) : text;
+    const named = NAMED_PORTS.includes(setting.path) ? numbered(text, portNames) : text;
     const schema = schemaAt(valuesSchema, setting.path);
     if ("message" in schema) throw new Error(schema.message);
     const { value, problems } = check(schema, schema.fromText((setting.read ?? String)(named)));
@@ -185,13 +179,16 @@ function readAnnotation(
   }
 }
 
+/** Values in which a port may be given by its name. */
+const NAMED_PORTS = ["proxy.opaquePorts", "proxy.podInboundPorts"];
+
 /** Prefixes of settings, the longer first. */
 const PREFIXES = [KEYS.configAlpha, KEYS.configBeta, KEYS.config];
 
 function nearestSetting(key: string, name: string): string | undefined {
   const same = SETTING_KEYS.find((known) => known.endsWith(`/${name}`));
   if (same !== undefined) return same;
-  const near = nearest(name, [...Object.keys(SETTINGS), ...Object.keys(WITHOUT_EFFECT)]);
+  const near = nearest(name, Object.keys(SETTINGS));
   return near === undefined ? nearest(key, SETTING_KEYS, 2) : `${KEYS.config}${near}`;
 }
 

@@ -2,6 +2,7 @@
 import { COMPONENTS, identityName, serviceAddress } from "../manifests/names.ts";
 import type { Values } from "../manifests/values.ts";
 import { formatDuration } from "../util/duration.ts";
+import { isTraced, traceEnv } from "./tracing.ts";
 
 export interface EnvVar {
   readonly name: string;
@@ -19,10 +20,26 @@ export const TOKEN_FILE = "linkerd-identity-token";
 /** Protocol detection that never gives up is written as this long. */
 const FOREVER_MS = 365 * 86_400_000;
 
-export function proxyEnv(
-  values: Values,
-  pod: { readonly inboundPorts: string; readonly local?: LocalComponent | undefined },
-): EnvVar[] {
+/** What of a pod its proxy's environment is made of. */
+export interface EnvFacts {
+  /** Comma list for LINKERD2_PROXY_INBOUND_PORTS. */
+  readonly inboundPorts: string;
+  readonly local?: LocalComponent | undefined;
+  /** What its spans say of it; `service.name` names the service. */
+  readonly resourceAttributes?: Readonly<Record<string, string>>;
+}
+
+/** Linkerd's proxy writes headers at its lower levels unless its filter says no. */
+const NO_HEADERS = ",[{headers}]=off,[{request}]=off";
+
+/** Whole cores that a quantity of CPU touches; undefined for none. */
+function cores(quantity: string): string | undefined {
+  if (quantity === "") return undefined;
+  const amount = quantity.endsWith("m") ? Number(quantity.slice(0, -1)) / 1000 : Number(quantity);
+  return amount > 0 ? String(Math.ceil(amount)) : undefined;
+}
+
+export function proxyEnv(values: Values, pod: EnvFacts): EnvVar[] {
   const { proxy, namespace, clusterDomain } = values;
   const mesh = { namespace, trustDomain: values.identityTrustDomain };
   const { admin, control, inbound, outbound } = proxy.ports;
@@ -39,7 +56,7 @@ export function proxyEnv(
   const settings: Record<string, string | undefined> = {
     SHUTDOWN_ENDPOINT_ENABLED: String(proxy.enableShutdownEndpoint),
     SHUTDOWN_GRACE_PERIOD: proxy.shutdownGracePeriod || undefined,
-    LOG: proxy.logLevel,
+    LOG: `${proxy.logLevel}${proxy.logHTTPHeaders === "off" ? NO_HEADERS : ""}`,
     LOG_FORMAT: proxy.logFormat,
     ACCESS_LOG: proxy.accessLog || undefined,
     DESTINATION_SVC_ADDR: address(COMPONENTS.destination, "destination", "-headless"),
@@ -82,7 +99,9 @@ export function proxyEnv(
     OUTBOUND_CONNECT_USER_TIMEOUT: "30s",
     OUTBOUND_METRICS_HOSTNAME_LABELS: proxy.metricsHostnameLabels ? "true" : undefined,
     INGRESS_MODE: proxy.isIngress ? "true" : undefined,
-    CORES: proxy.cores > 0 ? String(proxy.cores) : undefined,
+    INBOUND_GATEWAY_SUFFIXES: proxy.isGateway ? `svc.${clusterDomain}.` : undefined,
+    CORES: proxy.cores > 0 ? String(proxy.cores) : cores(proxy.resources.cpu.limit),
+    CORES_MIN: cores(proxy.resources.cpu.request),
     CORES_MAX_RATIO: proxy.coresRatio > 0 ? String(proxy.coresRatio) : undefined,
     IDENTITY_DIR: END_ENTITY_DIR,
     IDENTITY_TRUST_ANCHORS: values.identityTrustAnchorsPEM,
@@ -90,13 +109,17 @@ export function proxyEnv(
     IDENTITY_SVC_ADDR: address(COMPONENTS.identity, "identity", "-headless"),
     IDENTITY_SVC_NAME: nameOf(COMPONENTS.identity),
     IDENTITY_LOCAL_NAME: identityName("$(_pod_sa)", "$(_pod_ns)", mesh),
+    TAP_SVC_NAME: (!proxy.tap.disabled && proxy.tap.serviceName) || undefined,
+    ...traceEnv(values, pod.resourceAttributes),
   };
   return [
     // First, because $(…) in a value sees only what stands before it.
-    ...Object.entries(POD_FIELDS).map(([name, fieldPath]) => ({
-      name,
-      valueFrom: { fieldRef: { fieldPath } },
-    })),
+    ...Object.entries(isTraced(values) ? { ...POD_FIELDS, ...TRACE_FIELDS } : POD_FIELDS).map(
+      ([name, fieldPath]) => ({
+        name,
+        valueFrom: { fieldRef: { fieldPath } },
+      }),
+    ),
     ...Object.entries(settings).flatMap(([name, value]) =>
       value === undefined ? [] : [{ name: `LINKERD2_PROXY_${name}`, value }],
     ),
@@ -111,3 +134,6 @@ const POD_FIELDS = {
   _pod_sa: "spec.serviceAccountName",
   _pod_ips: "status.podIPs",
 } as const;
+
+/** Besides those, where spans tell of the pod. */
+const TRACE_FIELDS = { _pod_ip: "status.podIP", _pod_uid: "metadata.uid" } as const;

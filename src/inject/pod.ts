@@ -4,12 +4,20 @@ import { KEYS } from "../manifests/names.ts";
 import type { Values } from "../manifests/values.ts";
 import { decideInjection, type InjectionVerdict } from "../rules/injection.ts";
 import type { Trace } from "../rules/trace.ts";
-import { formatPortSet, parsePortSet, portSetHas } from "../util/port-set.ts";
+import { parsePortSet, portSetHas } from "../util/port-set.ts";
 import { VERSION } from "../util/version.ts";
-import { applyAnnotations, POD_INBOUND_PORTS, SETTING_KEYS } from "./annotations.ts";
-import { initContainer, type PodFacts, proxyContainer, proxyVolumes } from "./containers.ts";
+import { applyAnnotations, SETTING_KEYS } from "./annotations.ts";
+import {
+  debugContainer,
+  isAwaited,
+  networkContainer,
+  type PodFacts,
+  proxyContainer,
+  proxyVolumes,
+} from "./containers.ts";
 import type { LocalComponent } from "./env.ts";
 import { type Operation, setEntries } from "./patch.ts";
+import { resourceAttributes, tracingProblem } from "./tracing.ts";
 import { inboundPorts, longRunning, type PodTemplate, type StringMap } from "./workload.ts";
 
 export interface PodInjection {
@@ -61,23 +69,42 @@ export function injectPod(request: PodInjection): PodInjected {
   if (!verdict.inject) return { verdict, operations: [], problems: [] };
 
   const settings = applyAnnotations(request.values, inherited, annotations, portNames(template));
-  const values: Values = verdict.ingress
-    ? { ...settings.values, proxy: { ...settings.values.proxy, isIngress: true } }
-    : settings.values;
-  const problems = [...settings.problems];
+  const values = settled(settings.values, request, verdict.ingress);
+  const tracing = tracingProblem(settings.values);
   const pod: PodFacts = {
-    inboundPorts: inboundPortList(template, annotations, problems),
+    inboundPorts: values.proxy.podInboundPorts || inboundPorts(spec).join(","),
     local: request.local,
     mountTrustRoots: request.mountTrustRoots,
+    resourceAttributes: resourceAttributes(inherited, template),
+    addedCapabilities: spec.containers?.[0]?.securityContext?.capabilities?.add ?? [],
   };
   return {
     verdict,
-    problems,
+    problems: tracing === undefined ? settings.problems : [...settings.problems, tracing],
     operations: [
-      ...metadataOperations(request, values),
-      ...append(`${path}/spec/volumes`, spec.volumes, proxyVolumes(pod)),
+      ...metadataOperations(request, values, pod),
+      ...append(`${path}/spec/volumes`, spec.volumes, proxyVolumes(values, pod)),
       ...containerOperations(path, template, values, pod),
     ],
+  };
+}
+
+/** What follows from the kind of workload and from the wish for ingress. */
+function settled(values: Values, request: PodInjection, ingress: boolean): Values {
+  const { proxy } = values;
+  const asked = [request.namespace.annotations, request.template.metadata?.annotations].some(
+    (annotations) => annotations?.[KEYS.adminShutdown] !== undefined,
+  );
+  // A Job with a proxy that is no native sidecar ends only when the proxy is told to.
+  const jobs = !proxy.nativeSidecar && !asked && ["Job", "CronJob"].includes(request.owner?.kind ?? "");
+  return {
+    ...values,
+    proxy: {
+      ...proxy,
+      isIngress: proxy.isIngress || ingress,
+      enableShutdownEndpoint: proxy.enableShutdownEndpoint || jobs,
+      tracing: tracingProblem(values) === undefined ? proxy.tracing : { ...proxy.tracing, enabled: false },
+    },
   };
 }
 
@@ -95,30 +122,21 @@ export function portNames(template: PodTemplate): Map<string, number> {
   return names;
 }
 
-function inboundPortList(template: PodTemplate, annotations: StringMap, problems: string[]): string {
-  const own = annotations[POD_INBOUND_PORTS];
-  if (own !== undefined) {
-    try {
-      return formatPortSet(parsePortSet(own));
-    } catch (error) {
-      problems.push(`annotation ${POD_INBOUND_PORTS} on the pod: ${(error as Error).message}`);
-    }
-  }
-  return inboundPorts(template.spec ?? {}).join(",");
-}
-
 /** Kubernetes' bound on the length of a label's value. */
 const MAX_LABEL = 63;
 
-function metadataOperations(request: PodInjection, values: Values): Operation[] {
+function metadataOperations(request: PodInjection, values: Values, pod: PodFacts): Operation[] {
   const { template, path, namespace, owner } = request;
   const labels: Record<string, string> = { [KEYS.controlPlaneNs]: values.namespace };
   if (namespace.name) labels[KEYS.workloadNs] = namespace.name;
   if (owner && owner.name.length <= MAX_LABEL) {
     labels[`${KEYS.proxyLabelPrefix}${owner.kind.toLowerCase()}`] = owner.name;
   }
+  const added = addedAnnotations(request, values, pod);
+  const foreign = Object.keys(added).filter((key) => !key.startsWith(KEYS.domain));
   const annotations: Record<string, string> = {
-    ...(request.origin === "webhook" ? inheritedAnnotations(request, values) : {}),
+    ...added,
+    ...(foreign.length > 0 ? { [KEYS.addedAnnotations]: foreign.join(",") } : {}),
     [KEYS.createdBy]: request.createdBy,
     [KEYS.proxyVersion]: values.proxy.image.version || values.image.version || VERSION,
     [KEYS.trustRootSha256]: createHash("sha256").update(values.identityTrustAnchorsPEM).digest("hex"),
@@ -132,10 +150,10 @@ function metadataOperations(request: PodInjection, values: Values): Operation[] 
 }
 
 /**
- * What sticks to a pod that the webhook meshes: the namespace's settings as they were at its birth, and which of
- * its own ports are opaque by default.
+ * What sticks to a pod: its namespace's settings as they were at its birth, which of its own ports are opaque by
+ * default, and what tools ask about it.
  */
-function inheritedAnnotations(request: PodInjection, values: Values): Record<string, string> {
+function addedAnnotations(request: PodInjection, values: Values, pod: PodFacts): Record<string, string> {
   const own = request.template.metadata?.annotations ?? {};
   const namespace = request.namespace.annotations ?? {};
   const out: Record<string, string> = {};
@@ -143,11 +161,17 @@ function inheritedAnnotations(request: PodInjection, values: Values): Record<str
     const inherited = namespace[key];
     if (inherited !== undefined && own[key] === undefined) out[key] = inherited;
   }
+  const spec = request.template.spec ?? {};
   if (own[KEYS.opaquePorts] === undefined && out[KEYS.opaquePorts] === undefined) {
-    const ports = defaultOpaquePorts(values, inboundPorts(request.template.spec ?? {}));
+    const ports = defaultOpaquePorts(values, inboundPorts(spec));
     if (ports.length > 0) out[KEYS.opaquePorts] = ports.join(",");
   }
-  return out;
+  const { tap } = values.proxy;
+  if (tap.serviceName !== "" && !tap.disabled) out[KEYS.tapEnabled] = "true";
+  // The proxy comes first where it is awaited; `kubectl logs` and `exec` should still mean the application.
+  const app = spec.containers?.[0]?.name;
+  if (app !== undefined && isAwaited(values, pod)) out[KEYS.defaultContainer] = app;
+  return Object.fromEntries(Object.entries(out).filter(([key]) => own[key] === undefined));
 }
 
 /** Those of `ports` that the default list holds. */
@@ -180,13 +204,17 @@ function containerOperations(
       ? items.map((value, index): Operation => ({ op: "add", path: `${path}/spec/${list}/${index}`, value }))
       : [{ op: "add" as const, path: `${path}/spec/${list}`, value: items }];
   const { initContainers, containers } = template.spec ?? {};
-  const init = initContainer(values);
+  const network = networkContainer(values);
   const proxy = proxyContainer(values, pod);
-  // The first container is the one that `kubectl logs` and `exec` take: without a native sidecar, name the app's.
-  return values.proxy.nativeSidecar
-    ? prepend("initContainers", initContainers, [init, proxy])
-    : [
-        ...prepend("initContainers", initContainers, [init]),
-        ...append(`${path}/spec/containers`, containers, [proxy]),
-      ];
+  const debug = values.debugContainer.enabled ? [debugContainer(values)] : [];
+  const { nativeSidecar } = values.proxy;
+  const first = !nativeSidecar && isAwaited(values, pod);
+  const last = nativeSidecar || first ? debug : [proxy, ...debug];
+  return [
+    ...prepend("initContainers", initContainers, nativeSidecar ? [network, proxy] : [network]),
+    ...(first ? prepend("containers", containers, [proxy]) : []),
+    ...(last.length > 0
+      ? append(`${path}/spec/containers`, first ? (containers ?? []) : containers, last)
+      : []),
+  ];
 }

@@ -65,6 +65,7 @@ const container = map(
     livenessProbe: probe,
     readinessProbe: probe,
     startupProbe: probe,
+    securityContext: map({ capabilities: map({ add: list(text) }) }),
   },
   ["name"],
 );

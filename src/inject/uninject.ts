@@ -1,5 +1,11 @@
 // Takes out of a pod template what injection put in, by name; what it emptied goes too.
-import { INIT_CONTAINER, KEYS, PROXY_CONTAINER } from "../manifests/names.ts";
+import {
+  DEBUG_CONTAINER,
+  INIT_CONTAINER,
+  KEYS,
+  NETWORK_VALIDATOR_CONTAINER,
+  PROXY_CONTAINER,
+} from "../manifests/names.ts";
 import { VOLUMES } from "./containers.ts";
 import { type Operation, segment } from "./patch.ts";
 import type { Metadata, PodTemplate } from "./workload.ts";
@@ -7,10 +13,10 @@ import type { Metadata, PodTemplate } from "./workload.ts";
 const CONTAINERS: readonly string[] = [
   PROXY_CONTAINER,
   INIT_CONTAINER,
-  "linkerd-network-validator",
-  "linkerd-debug",
+  NETWORK_VALIDATOR_CONTAINER,
+  DEBUG_CONTAINER,
 ];
-const VOLUME_NAMES: readonly string[] = [...Object.values(VOLUMES), "linkerd-podinfo"];
+const VOLUME_NAMES: readonly string[] = Object.values(VOLUMES);
 
 const LABELS: readonly string[] = [KEYS.controlPlaneNs, KEYS.workloadNs];
 
@@ -26,11 +32,12 @@ export function uninjectPod(template: PodTemplate, path: string): Operation[] {
 }
 
 /**
- * Operations that remove the labels of injection and the annotations of its domain, `linkerd.io/`. Settings under
- * `config.linkerd.io/` are the user's and stay, as does the wish not to be injected.
+ * Operations that remove the labels of injection, the annotations of its domain, `linkerd.io/`, and others that it
+ * says it added. Other settings under `config.linkerd.io/` are the user's and stay, as does the wish not to be injected.
  */
 function uninjectMetadata(metadata: Metadata | null | undefined, path: string): Operation[] {
   if (!metadata) return [];
+  const added = metadata.annotations?.[KEYS.addedAnnotations]?.split(",") ?? [];
   const operations = [
     ...removeKeys(
       `${path}/labels`,
@@ -40,7 +47,9 @@ function uninjectMetadata(metadata: Metadata | null | undefined, path: string): 
     ...removeKeys(
       `${path}/annotations`,
       metadata.annotations,
-      (key, value) => key.startsWith(KEYS.domain) && !(key === KEYS.inject && value === "disabled"),
+      (key, value) =>
+        added.includes(key) ||
+        (key.startsWith(KEYS.domain) && !(key === KEYS.inject && value === "disabled")),
     ),
   ];
   const emptied = operations.filter(

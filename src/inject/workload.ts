@@ -19,6 +19,13 @@ export interface Container {
   readonly livenessProbe?: Probe;
   readonly readinessProbe?: Probe;
   readonly startupProbe?: Probe;
+  readonly securityContext?: {
+    readonly capabilities?: {
+      readonly add?: readonly string[] | null;
+      readonly drop?: readonly string[];
+    } | null;
+    readonly [other: string]: unknown;
+  } | null;
   readonly [other: string]: unknown;
 }
 

@@ -7,6 +7,9 @@ export const TOKEN_AUDIENCE = "identity.l5d.io";
 
 export const PROXY_CONTAINER = "linkerd-proxy";
 export const INIT_CONTAINER = "linkerd-init";
+/** Takes the place of the init container where a CNI plugin lays the rules: proves that it did. */
+export const NETWORK_VALIDATOR_CONTAINER = "linkerd-network-validator";
+export const DEBUG_CONTAINER = "linkerd-debug";
 export const PROXY_UID = 2102;
 export const CONTROLLER_UID = 2103;
 export const PORTS = { outbound: 4140, inbound: 4143, control: 4190, admin: 4191 } as const;
@@ -102,6 +105,8 @@ export const KEYS = {
   createdBy: "linkerd.io/created-by",
   proxyVersion: "linkerd.io/proxy-version",
   trustRootSha256: "linkerd.io/trust-root-sha256",
+  /** Annotations outside `linkerd.io/` that injection put on the pod, so that uninjection knows them from the user's. */
+  addedAnnotations: "linkerd.io/added-annotations",
   controlPlaneNs: "linkerd.io/control-plane-ns",
   controlPlaneComponent: "linkerd.io/control-plane-component",
   workloadNs: "linkerd.io/workload-ns",
@@ -110,6 +115,12 @@ export const KEYS = {
   extension: "linkerd.io/extension",
   admissionWebhooks: "config.linkerd.io/admission-webhooks",
   opaquePorts: "config.linkerd.io/opaque-ports",
+  adminShutdown: "config.linkerd.io/proxy-admin-shutdown",
+  disableTap: "viz.linkerd.io/disable-tap",
+  tapEnabled: "viz.linkerd.io/tap-enabled",
+  defaultContainer: "kubectl.kubernetes.io/default-container",
+  /** What spans say of the pod: OpenTelemetry's own prefix for Kubernetes. */
+  otelResource: "resource.opentelemetry.io/",
   /** Domain of what injection itself adds; settings of the user live under `config.linkerd.io/`. */
   domain: "linkerd.io/",
   proxyLabelPrefix: "linkerd.io/proxy-",

@@ -62,6 +62,8 @@ const proxySchema = settings({
   }),
   logLevel: word("warn,linkerd=info,hickory=error"),
   logFormat: choice(["plain", "json"], { default: "plain" }),
+  /** Whether a proxy that logs headers may: this one never does, Linkerd's does below the level info. */
+  logHTTPHeaders: choice(["off", "insecure"], { default: "off" }),
   accessLog: choice(["", "apache", "json"], { default: "" }),
   ports: settings({
     outbound: port(PORTS.outbound),
@@ -81,6 +83,8 @@ const proxySchema = settings({
   enableShutdownEndpoint: flag({ default: false }),
   metricsHostnameLabels: flag({ default: false }),
   nativeSidecar: flag({ default: true }),
+  /** A proxy that is no native sidecar holds back the application's start until it is ready. */
+  await: flag({ default: true }),
   waitBeforeExitSeconds: integer({ default: 0, min: 0, max: 86_400 }),
   shutdownGracePeriod: duration(""),
   outboundConnectTimeout: duration("1000ms"),
@@ -90,6 +94,27 @@ const proxySchema = settings({
   disableOutboundProtocolDetectTimeout: flag({ default: false }),
   disableInboundProtocolDetectTimeout: flag({ default: false }),
   isIngress: flag({ default: false }),
+  isGateway: flag({ default: false }),
+  /** Replaces the list that is made of the pod's own ports. */
+  podInboundPorts: portSet(""),
+  tap: settings({
+    /** Identity of whoever may watch requests; without, nobody can. */
+    serviceName: word(""),
+    disabled: flag({ default: false }),
+  }),
+  tracing: settings({
+    enabled: flag({ default: false }),
+    collector: settings({
+      /** host:port that takes OTLP over gRPC. */
+      name: word(""),
+      meshIdentity: settings({ serviceAccountName: word(""), namespace: word("") }),
+    }),
+    /** Attributes that every span of the mesh has. */
+    labels: anyMap({ default: {} }),
+    traceServiceName: word("linkerd-proxy"),
+    /** Of requests that come without a trace, so many begin one. */
+    samplingRatio: decimal({ default: 0, min: 0, max: 1 }),
+  }),
   additionalEnv: list(anyMap(), { default: [] }),
 });
 
@@ -106,6 +131,27 @@ const proxyInitSchema = settings({
   /** File capabilities of iptables are void under no_new_privs, so an ordinary user could not write rules. */
   runAsRoot: flag({ default: true }),
   privileged: flag({ default: false }),
+});
+
+/** What proves, where a CNI plugin lays the redirect rules, that it did. */
+const networkValidatorSchema = settings({
+  /** Where nothing answers but the validator itself; empty: an address of the networks reserved for examples. */
+  connectAddr: word(""),
+  /** Empty: the proxy's outbound port. */
+  listenAddr: word(""),
+  timeout: duration("10s"),
+  logLevel: choice(["trace", "debug", "info", "warn", "error"], { default: "info" }),
+  logFormat: choice(["plain", "json"], { default: "plain" }),
+});
+
+const debugContainerSchema = settings({
+  enabled: flag({ default: false }),
+  /** Any image with tcpdump; empty: the mesh's own, which the node has already. */
+  image: settings({
+    name: word(""),
+    version: word(""),
+    pullPolicy: choice(["", ...["IfNotPresent", "Always", "Never"]], { default: "" }),
+  }),
 });
 
 const webhookSettings = {
@@ -161,6 +207,10 @@ const schema = settings({
   }),
   proxy: proxySchema,
   proxyInit: proxyInitSchema,
+  /** The redirect rules are laid by a CNI plugin: pods get no init container with rights, but a validator. */
+  cniEnabled: flag({ default: false }),
+  networkValidator: networkValidatorSchema,
+  debugContainer: debugContainerSchema,
   webhookFailurePolicy: choice(["Ignore", "Fail"], { default: "Ignore" }),
   /** Of the certificates that webhooks show to the API server; renewed by themselves when a third of it is left. */
   webhookCertificateLifetime: duration("8760h"),

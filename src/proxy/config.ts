@@ -86,6 +86,7 @@ const WITHOUT_EFFECT = new Set([
   "OUTBOUND_METRICS_HOSTNAME_LABELS",
   "INGRESS_MODE",
   "OUTBOUND_LISTEN_ADDR",
+  "TRACE_PROTOCOL",
 ]);
 
 /** A configuration that cannot be used; the process ends with 64. */

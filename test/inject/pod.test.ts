@@ -15,7 +15,7 @@ interface MeshedContainer {
   startupProbe: unknown;
   readinessProbe: { httpGet: { port: number } };
   lifecycle: unknown;
-  securityContext: { runAsUser: number };
+  securityContext: { runAsUser: number; capabilities: unknown };
 }
 
 interface Meshed {
@@ -65,6 +65,7 @@ const annotated = (annotations: Record<string, string>): PodTemplate => ({
   ...app,
   metadata: { ...app.metadata, annotations },
 });
+const names = (items: readonly { name: string }[]) => items.map(({ name }) => name);
 const env = (pod: Meshed, name: string): string | undefined =>
   pod.spec.initContainers
     .find((container) => container.name === "linkerd-proxy")
@@ -170,7 +171,7 @@ test("the pod's annotations win over the namespace's, which win over the values"
     },
   });
   assert.equal(problems, []);
-  assert.is(env(pod, "LOG"), "debug");
+  assert.is(env(pod, "LOG"), "debug,[{headers}]=off,[{request}]=off");
   assert.is(env(pod, "ACCESS_LOG"), "json");
   const args = pod.spec.initContainers[0]!.args;
   assert.is(args[args.indexOf("--outbound-ports-to-ignore") + 1], "25,6000-6010");
@@ -187,7 +188,7 @@ test("an annotation that is wrong changes nothing and is reported", () => {
       "config.linkerd.io/default-inbound-policy": "open",
       "config.linkerd.io/proxy-cpu-request": "many",
       "config.linkerd.io/proxy-inbound-connect-timeout": "soon",
-      "config.linkerd.io/enable-debug-sidecar": "true",
+      "config.linkerd.io/enable-debug-sidecar": "perhaps",
       "config.linkerd.io/skip-outbond-ports": "1",
     }),
   );
@@ -202,7 +203,7 @@ test("an annotation that is wrong changes nothing and is reported", () => {
       'default-inbound-policy: expected one of all-unauthenticated, all-authenticated, cluster-unauthenticated, cluster-authenticated, deny, audit, got "open"',
       'proxy-cpu-request: expected a quantity such as 100m or 64Mi, got "many"',
       'proxy-inbound-connect-timeout: expected a duration such as 10s, 250ms, 5m, 1h or 1d, got "soon"',
-      "enable-debug-sidecar: has no effect: there is no debug container",
+      'enable-debug-sidecar: expected enabled or disabled, got "perhaps"',
       "skip-outbond-ports: unknown annotation; did you mean config.linkerd.io/skip-outbound-ports?",
     ],
   );
@@ -238,16 +239,175 @@ test("annotations reach the containers", () => {
   assert.is(env(pod, "INGRESS_MODE"), "true");
 });
 
-test("without native sidecars the proxy is an ordinary container", () => {
+test("a proxy that is no native sidecar is the first container, and holds the others back until it is ready", () => {
   const { pod } = inject(annotated({ "config.linkerd.io/proxy-enable-native-sidecar": "false" }));
-  assert.equal(
-    pod.spec.initContainers.map((container) => container.name),
-    ["linkerd-init", "migrate"],
+  assert.equal(names(pod.spec.initContainers), ["linkerd-init", "migrate"]);
+  assert.equal(names(pod.spec.containers), ["linkerd-proxy", "web"]);
+  const [proxy] = pod.spec.containers as [MeshedContainer];
+  assert.is(proxy.restartPolicy, undefined);
+  assert.is(proxy.startupProbe, undefined);
+  assert.equal(proxy.lifecycle, {
+    postStart: {
+      exec: { command: ["node", "/app/dist/entry/proxy-await.js", "--timeout=2m", "--port=4191"] },
+    },
+  });
+  // `kubectl logs` takes the first container, unless it is told.
+  assert.is(pod.metadata.annotations["kubectl.kubernetes.io/default-container"], "web");
+});
+
+test("where it is not awaited it is the last, and a native one is never awaited", () => {
+  const off = { "config.linkerd.io/proxy-await": "disabled" };
+  const { pod } = inject(annotated({ ...off, "config.linkerd.io/proxy-enable-native-sidecar": "false" }));
+  assert.equal(names(pod.spec.containers), ["web", "linkerd-proxy"]);
+  assert.is(pod.spec.containers[1]!.lifecycle, undefined);
+  assert.is(pod.metadata.annotations["kubectl.kubernetes.io/default-container"], undefined);
+  assert.is(inject(app).pod.spec.initContainers[1]!.lifecycle, undefined);
+  // The identity controller certifies the proxy that it would wait for.
+  const identity = inject(annotated({ "config.linkerd.io/proxy-enable-native-sidecar": "false" }), {
+    local: "identity",
+  });
+  assert.equal(names(identity.pod.spec.containers), ["web", "linkerd-proxy"]);
+});
+
+test("waiting for the proxy at the start and before the end go together", () => {
+  const { pod } = inject(
+    annotated({
+      "config.linkerd.io/proxy-enable-native-sidecar": "false",
+      "config.alpha.linkerd.io/proxy-wait-before-exit-seconds": "3",
+    }),
   );
-  assert.equal(
-    pod.spec.containers.map((container) => container.name),
-    ["web", "linkerd-proxy"],
+  assert.equal(Object.keys(pod.spec.containers[0]!.lifecycle as object), ["postStart", "preStop"]);
+});
+
+test("a Job whose proxy is no native sidecar can tell it to end, unless that is forbidden", () => {
+  const notNative = { "config.linkerd.io/proxy-enable-native-sidecar": "false" };
+  const endpoint = (kind: string, annotations: Record<string, string>) => {
+    const { pod } = inject(annotated(annotations), { owner: { kind, name: "work" } });
+    const all = [...pod.spec.initContainers, ...pod.spec.containers];
+    return all
+      .find(({ name }) => name === "linkerd-proxy")!
+      .env.find(({ name }) => name === "LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED")?.value;
+  };
+  assert.is(endpoint("Job", notNative), "true");
+  assert.is(endpoint("CronJob", notNative), "true");
+  assert.is(endpoint("Job", {}), "false");
+  assert.is(endpoint("Deployment", notNative), "false");
+  const forbidden = { ...notNative, "config.linkerd.io/proxy-admin-shutdown": "disabled" };
+  assert.is(endpoint("Job", forbidden), "false");
+});
+
+test("where a CNI plugin lays the rules there is a validator without rights instead of the init container", () => {
+  const values = mergeTrees(DEFAULT_VALUES, { cniEnabled: true, disableIPv6: false }) as Values;
+  const { pod } = inject(annotated({ "config.linkerd.io/outbound-port": "5140" }), { values });
+  assert.equal(names(pod.spec.initContainers), ["linkerd-network-validator", "linkerd-proxy", "migrate"]);
+  const [validator] = pod.spec.initContainers as [MeshedContainer];
+  assert.equal(validator.args, [
+    "--listen-addr=[::]:5140",
+    "--timeout=10s",
+    "--log-level=info",
+    "--log-format=plain",
+  ]);
+  assert.equal(validator.securityContext, {
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"] },
+    readOnlyRootFilesystem: true,
+    runAsNonRoot: true,
+    // Not the proxy's user, whose connections the rules leave alone.
+    runAsUser: 65_534,
+    runAsGroup: 65_534,
+    seccompProfile: { type: "RuntimeDefault" },
+  });
+  assert.not(names(pod.spec.volumes).includes("linkerd-proxy-init-xtables-lock"));
+});
+
+test("the proxy has the capabilities that the application's first container adds, and no others", () => {
+  const withCapabilities = (capabilities: object): PodTemplate => ({
+    spec: {
+      containers: [{ name: "a", securityContext: { capabilities } }, { name: "b" }],
+    },
+  });
+  const of = (template: PodTemplate) => inject(template).pod.spec.initContainers[1]!.securityContext;
+  assert.equal(of(withCapabilities({ add: ["NET_BIND_SERVICE"], drop: ["KILL"] })).capabilities, {
+    add: ["NET_BIND_SERVICE"],
+    drop: ["ALL"],
+  });
+  assert.equal(of(withCapabilities({ drop: ["KILL"] })).capabilities, { drop: ["ALL"] });
+});
+
+const TRACED = mergeTrees(DEFAULT_VALUES, {
+  proxy: {
+    tracing: {
+      enabled: true,
+      samplingRatio: 0.25,
+      labels: { "deployment.environment": "test" },
+      collector: {
+        name: "collector.tracing:4317",
+        meshIdentity: { serviceAccountName: "collector", namespace: "tracing" },
+      },
+    },
+  },
+}) as Values;
+
+test("spans say which pod they are of, by labels and OpenTelemetry's annotations", () => {
+  const template = annotated({ "resource.opentelemetry.io/team": "a,b" });
+  const labelled = {
+    ...template,
+    metadata: { ...template.metadata, labels: { "app.kubernetes.io/name": "shop" } },
+  };
+  const { pod, problems } = inject(labelled, {
+    values: TRACED,
+    namespace: {
+      annotations: {
+        "linkerd.io/inject": "enabled",
+        "resource.opentelemetry.io/team": "z",
+        "resource.opentelemetry.io/region": "eu",
+      },
+    },
+  });
+  assert.equal(problems, []);
+  assert.is(env(pod, "TRACE_COLLECTOR_SVC_ADDR"), "collector.tracing:4317");
+  assert.is(
+    env(pod, "TRACE_COLLECTOR_SVC_NAME"),
+    "collector.tracing.serviceaccount.identity.mesh-system.cluster.local",
   );
+  assert.is(env(pod, "TRACE_SERVICE_NAME"), "shop");
+  assert.is(env(pod, "TRACE_SAMPLING_RATIO"), "0.25");
+  assert.equal(env(pod, "TRACE_EXTRA_ATTRIBUTES")!.split("\n"), [
+    "k8s.pod.ip=$(_pod_ip)",
+    "k8s.pod.uid=$(_pod_uid)",
+    "k8s.container.name=linkerd-proxy",
+    "deployment.environment=test",
+    "team=a,b",
+    "region=eu",
+  ]);
+  const order = pod.spec.initContainers[1]!.env.map(({ name }) => name);
+  assert.ok(order.indexOf("_pod_uid") < order.indexOf("LINKERD2_PROXY_TRACE_EXTRA_ATTRIBUTES"));
+  assert.ok(names(pod.spec.volumes).includes("linkerd-podinfo"));
+  const named = annotated({ "resource.opentelemetry.io/service.name": "checkout" });
+  assert.is(env(inject(named, { values: TRACED }).pod, "TRACE_SERVICE_NAME"), "checkout");
+  assert.is(env(inject(app, { values: TRACED }).pod, "TRACE_SERVICE_NAME"), "linkerd-proxy");
+});
+
+test("spans that would go to nobody known are not made, and it is said", () => {
+  const values = mergeTrees(TRACED, {
+    proxy: { tracing: { collector: { meshIdentity: { namespace: "" } } } },
+  }) as Values;
+  const { pod, problems } = inject(app, { values });
+  assert.match(problems.join(), "proxy.tracing.collector.meshIdentity");
+  assert.is(env(pod, "TRACE_COLLECTOR_SVC_ADDR"), undefined);
+});
+
+test("requests can be watched where the installation says by whom, unless namespace or pod forbid it", () => {
+  const values = mergeTrees(DEFAULT_VALUES, { proxy: { tap: { serviceName: "tap.viz" } } }) as Values;
+  const { pod } = inject(app, { values });
+  assert.is(env(pod, "TAP_SVC_NAME"), "tap.viz");
+  assert.is(pod.metadata.annotations["viz.linkerd.io/tap-enabled"], "true");
+  const namespace = { annotations: { "linkerd.io/inject": "enabled", "viz.linkerd.io/disable-tap": "true" } };
+  const forbidden = inject(app, { values, namespace }).pod;
+  assert.is(env(forbidden, "TAP_SVC_NAME"), undefined);
+  assert.is(forbidden.metadata.annotations["viz.linkerd.io/tap-enabled"], undefined);
+  const allowed = inject(annotated({ "viz.linkerd.io/disable-tap": "false" }), { values, namespace }).pod;
+  assert.is(env(allowed, "TAP_SVC_NAME"), "tap.viz");
 });
 
 test("a pod that must not be injected gets no operations", () => {

@@ -237,7 +237,7 @@ export function resourceAttributes(sources: {
   return {
     "service.name": sources.serviceName,
     ...pairs(sources.labels ?? "", /\n/),
-    ...pairs(sources.extra ?? "", /[\n,]/),
+    ...pairs(sources.extra ?? "", sources.extra?.includes("\n") ? /\n/ : /,/),
     ...pairs(sources.otel ?? "", /,/),
   };
 }
