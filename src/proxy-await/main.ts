@@ -47,11 +47,14 @@ export async function main(
 /** Waits; resolves to why the proxy is not ready when the time is over. */
 async function unready({ port, timeout, backoff }: AwaitOptions): Promise<string | undefined> {
   const deadline = timeout === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeout;
+  let last: string | undefined;
   for (;;) {
     const left = deadline - performance.now();
     const answer = await ask("GET", port, "/ready", left);
     if (answer === "ok") return undefined;
-    if (performance.now() + backoff >= deadline) return answer;
+    // The last question may have had no time for an answer: what was said before tells more.
+    if (performance.now() + backoff >= deadline) return last ?? answer;
+    last = answer;
     await new Promise((resolve) => setTimeout(resolve, backoff));
   }
 }

@@ -42,10 +42,10 @@ test("it ends when the proxy is ready, not before", async () => {
 test("a proxy that is not ready in time is told with what it answered", async () => {
   const unready = await withProxy(
     (_request, response) => void response.writeHead(503).end(),
-    (port) => run([`-p`, `${port}`, "-t", "60ms", "-b", "5ms", ...node("process.exit(3)")]),
+    (port) => run([`-p`, `${port}`, "-t", "1s", "-b", "5ms", ...node("process.exit(3)")]),
   );
   assert.is(unready.code, 69);
-  assert.match(unready.said, "not ready after 60 ms: GET /ready answered 503");
+  assert.match(unready.said, "not ready after 1000 ms: GET /ready answered 503");
   const absent = await run([`--port=${await freePort()}`, "--timeout=20ms", "--backoff=5ms"]);
   assert.is(absent.code, 69);
   assert.match(absent.said, "ECONNREFUSED");
