@@ -137,7 +137,7 @@ test("a restart with nothing changed tells proxies nothing; while it lasts, the 
     const late = get();
     await knows(late, THREE);
     await api.restart();
-    // All of them watch again, and a change comes through: what it brings is all that is said.
+    // All of them watch again.
     const series = /kube_reflector_watches_total\{[^}]*\} (\d+)/g;
     await until(
       () => {

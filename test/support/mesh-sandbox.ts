@@ -40,9 +40,12 @@ export class MeshSandbox {
     process.stdout.write(`sandbox ${mode} in ${this.directory}\n`);
   }
 
-  static async up(): Promise<MeshSandbox> {
+  static async up(nodes = 1): Promise<MeshSandbox> {
     const sandbox = new MeshSandbox();
-    const up = sandbox.mesh("sandbox", "up", "--dir", sandbox.state, "--port", String(await freePort()));
+    const size = ["--nodes", String(nodes)];
+    const up = sandbox.mesh(
+      ...["sandbox", "up", "--dir", sandbox.state, "--port", String(await freePort()), ...size],
+    );
     if (up.code !== 0) throw new Error(`sandbox up: ${up.stderr}`);
     return sandbox;
   }
@@ -85,12 +88,12 @@ export class MeshSandbox {
     if (status !== 0) throw new Error(`kubectl apply: ${stderr}`);
   }
 
-  /** Installs the mesh by the commands of the README and waits until it is well. */
-  install(): void {
+  /** Installs the mesh by the commands of the README and waits until it is well. @param flags of `install` */
+  install(...flags: string[]): void {
     for (const args of [
       ["install", "--crds", "--apply"],
-      ["install", "--apply"],
-      ["check", "--wait", "90s"],
+      ["install", "--apply", ...flags],
+      ["check", "--wait", "120s"],
     ]) {
       const { code, stdout, stderr } = this.mesh(...args);
       if (code !== 0) throw new Error(`kubectl mesh ${args.join(" ")}: ${stdout}${stderr}`);
