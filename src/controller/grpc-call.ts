@@ -21,7 +21,10 @@ export interface Sender<T> {
   sendFrame(bytes: Buffer): void;
   end(error?: GrpcError): void;
   readonly closed: boolean;
-  /** Has one listener, an object where there are many streams: a function of its own would cost each of them. */
+  /**
+   * Has one listener, an object where there are many streams: a function of its own would cost each of them. Told at once
+   * when the stream is over by now, as one is whose first answer was its end.
+   */
   whenClosed(listener: CloseListener): void;
 }
 
@@ -79,6 +82,11 @@ function trailersOf(error: GrpcError): Header[] {
   ];
 }
 
+function tell(listener: CloseListener): void {
+  if (typeof listener === "function") listener();
+  else listener.close();
+}
+
 export class GrpcCall implements StreamHandler, Sender<unknown> {
   readonly #connection: CallConnection;
   readonly #stream: Http2Stream;
@@ -89,6 +97,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   #deadline: Timer | undefined;
   #handled = false;
   #ended = false;
+  #over = false;
   /** When it came, ms, monotonic. */
   readonly began: number;
   /** How it ended. */
@@ -162,11 +171,11 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     waiting.delete(this);
     owner.clock.clear(this.#deadline);
     this.#handled = true;
+    this.#over = true;
     this.#method?.ended(this);
     const listener = this.#listener;
     this.#listener = undefined;
-    if (typeof listener === "function") listener();
-    else listener?.close();
+    if (listener) tell(listener);
   }
 
   /** The request did not come in time. */
@@ -207,7 +216,8 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   // ---- the answers ----
 
   whenClosed(listener: CloseListener): void {
-    this.#listener = listener;
+    if (this.#over) tell(listener);
+    else this.#listener = listener;
   }
 
   get closed(): boolean {

@@ -122,9 +122,7 @@ class Watch<T extends object> implements Listener<T> {
 
   follow(subscribe: (watch: this) => Subscription): void {
     this.#subscription = subscribe(this);
-    // What it was told may have ended it.
-    if (this.#sender.closed) this.close();
-    else this.#sender.whenClosed(this);
+    this.#sender.whenClosed(this);
   }
 
   update(value: T): void {

@@ -131,8 +131,8 @@ export class ControlDiscovery implements Discovery {
         method: inbound.WatchPort,
         request: { workload, port },
         take: (server): Server => server,
-        absent: initial,
-        // Traffic does not wait for the control plane.
+        // Traffic does not wait for the control plane. One that does not know this very pod only lags behind: the
+        // default must not take the place of what another replica said, nor stay for long.
         initial,
         timeout: streamTimeout,
         onClose,

@@ -13,8 +13,11 @@ export interface StreamWatchOptions<Q, R, T> {
   readonly clock: Clock;
   /** The value after a message. `fresh` says that it is the first of a (new) stream: it replaces what was known. */
   readonly take: (message: R, fresh: boolean) => T;
-  /** The value when the control plane has none, or does not answer in time; later answers replace it. */
-  readonly absent: T;
+  /**
+   * The value when the control plane has none, or does not answer in time; later answers replace it. Without it, that
+   * there is none is no answer: what was known holds, and it is asked again soon.
+   */
+  readonly absent?: T;
   /** The value until the first answer; without it there is none, for at most `timeout`. */
   readonly initial?: T;
   /** How long the first answer is waited for before `absent` holds, ms. */
@@ -58,7 +61,7 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
     });
     if (options.initial !== undefined) this.#set(options.initial);
     this.#patience = options.clock.after(options.timeout, () => {
-      if (!this.#known) this.#set(options.absent);
+      if (!this.#known && options.absent !== undefined) this.#set(options.absent);
     });
     this.#start();
   }
@@ -104,7 +107,7 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
   #again(error: GrpcError | undefined): void {
     if (this.#closed) return;
     const { clock, absent } = this.#options;
-    const isAbsent = error !== undefined && ABSENT.includes(error.code);
+    const isAbsent = absent !== undefined && error !== undefined && ABSENT.includes(error.code);
     if (isAbsent) {
       this.#word = "holds";
       this.#set(absent);

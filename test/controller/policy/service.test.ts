@@ -18,6 +18,7 @@ import type { DefaultPolicy } from "../../../src/rules/default-policy.ts";
 import { NO_TRAFFIC_SETTINGS } from "../../../src/rules/traffic-annotations.ts";
 import { parsePortSet } from "../../../src/util/port-set.ts";
 import { TestGrpcClient } from "../../support/grpc-client.ts";
+import { until } from "../../support/until.ts";
 
 const test = suite("policy");
 
@@ -376,6 +377,17 @@ test("clients of many namespaces are told one message", () =>
         told.push(policy),
       );
     assert.ok(told[0] !== undefined && told[0] === told[1]);
+  }));
+
+test("who asks for what is not there leaves nothing behind", () =>
+  withServer(async ({ index, client }) => {
+    const unknown = '{"ns":"emoji", "pod":"nobody"}';
+    const calls = [
+      client.call(WatchPort, { workload: unknown, port: 8080 }),
+      client.call(Watch, { sourceWorkload: WORKLOAD, authority: "nobody.emoji.svc.cluster.local:80" }),
+    ];
+    for (const call of calls) assert.is(await call.end(), STATUS.NOT_FOUND);
+    await until(() => index.watched.servers + index.watched.policies === 0, 5_000, "views to be let go");
   }));
 
 test.run();
