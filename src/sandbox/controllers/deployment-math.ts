@@ -93,9 +93,13 @@ export function proportional(
     sizes.set(set.name, set.replicas + change);
     left -= change;
   }
-  // What rounding left over goes to the biggest.
-  const biggest = bySize[0]!.name;
-  sizes.set(biggest, Math.max(0, sizes.get(biggest)! + left));
+  // What rounding left over goes to the biggest; what it took too little is taken from the biggest on.
+  for (const { name } of bySize) {
+    const size = sizes.get(name)!;
+    const change = Math.max(left, -size);
+    sizes.set(name, size + change);
+    left -= change;
+  }
   return sizes;
 }
 

@@ -98,6 +98,8 @@ test("scaling in mid-rollout keeps the proportions and the sum", () => {
         );
       },
     ),
+    // Five of one each cannot shrink to three by rounding alone.
+    { examples: [[[1, 1, 1, 1, 1], 3]] },
   );
 });
 
