@@ -79,11 +79,10 @@ async function measureOnce({ port, processes }: Running, load: Load, length: num
   const before = processes.map((child) => child.cpu());
   const started = performance.now();
   const coreBefore = coreTime(PROXY_CORE);
-  const { units, seconds, latency, failed = 0 } = await load(port, length);
+  const { units, seconds, latency, failed = 0 } = carried(await load(port, length));
   const elapsed = (performance.now() - started) * 1_000;
   const spent = cpuSince(processes, before);
   const others = Math.max(0, coreTime(PROXY_CORE) - coreBefore - spent.user - spent.system);
-  if (failed > units * MOST_FAILED) throw new Error(`${failed} failed, ${units} did not`);
   const passes = processes.length || 1;
   const memory = processes.map((child) => child.memory());
   return {
@@ -99,6 +98,14 @@ async function measureOnce({ port, processes }: Running, load: Load, length: num
     anonymous: memory.reduce((sum, each) => sum + each.anonymous, 0) / passes,
     rss: memory.reduce((sum, each) => sum + each.rss, 0) / passes,
   };
+}
+
+/** @throws Error when so much of the load failed, or so little was carried, that it was no load */
+export function carried(result: LoadResult): LoadResult {
+  const { units, failed = 0 } = result;
+  if (failed > units * MOST_FAILED) throw new Error(`${failed} failed, ${units} did not`);
+  if (!(units > 0)) throw new Error("nothing was carried");
+  return result;
 }
 
 /** CPU that all of them used since then, µs. */

@@ -23,6 +23,8 @@ const LAST_PORT = 32_000;
 const LAST_WORDS = 2_000;
 /** A child that does not listen by then never will, ms. */
 const START_TIMEOUT = 15_000;
+/** What ends a bench from outside, by its number. */
+const FATAL_SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 
 export interface BenchOptions {
   /** Length of one measurement, s. */
@@ -154,6 +156,7 @@ export class Bench {
   static async open(options: BenchOptions, extra: readonly BuildOptions[] = []): Promise<Bench> {
     const bench = new Bench(options);
     mkdirSync(bench.#bundles, { recursive: true });
+    bench.#endWithProcess();
     const here = new URL(".", import.meta.url).pathname;
     const shared: BuildOptions = {
       bundle: true,
@@ -257,11 +260,23 @@ export class Bench {
   }
 
   async close(): Promise<void> {
-    for (const child of this.#children) child.process.kill("SIGKILL");
+    this.#endNow();
     for (const cleanup of this.#cleanups.reverse()) await cleanup();
+  }
+
+  /** However this process ends, told to or by an error that nobody handles, nothing that it started outlives it. */
+  #endWithProcess(): void {
+    process.once("exit", this.#endNow);
+    for (const [signal, number] of Object.entries(FATAL_SIGNALS))
+      process.once(signal, () => process.exit(128 + number));
+  }
+
+  /** Nothing here may wait: it is also done where no event loop runs any more. */
+  readonly #endNow = (): void => {
+    for (const child of this.#children) child.process.kill("SIGKILL");
     rmSync(this.directory, { recursive: true, force: true });
     rmSync(this.#bundles, { recursive: true, force: true });
-  }
+  };
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

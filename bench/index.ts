@@ -108,8 +108,6 @@ async function measure(rows: readonly Row[], progress: Progress): Promise<Record
     profile: flags.profile,
   };
   const bench = await Bench.open(options, [PROXY_BUNDLE]);
-  const stop = () => void bench.close().then(() => process.exit(130));
-  process.once("SIGINT", stop).once("SIGTERM", stop);
   const sections: Record<string, Section> = {};
   try {
     const stage = new Stage(bench, await Mesh.open(bench), (message) => progress.say(message));

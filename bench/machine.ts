@@ -11,6 +11,7 @@ const TOOLS = {
   nginx: { args: ["-v"], version: /nginx\/(\S+)/, package: "nginx-light" },
   wrk: { args: ["-v"], version: /wrk \S*?(\d[\d.]+)/, package: "wrk" },
   h2load: { args: ["--version"], version: /nghttp2\/(\S+)/, package: "nghttp2-client" },
+  nghttpd: { args: ["--version"], version: /nghttp2\/(\S+)/, package: "nghttp2-server" },
   iperf3: { args: ["-v"], version: /iperf (\S+)/, package: "iperf3" },
   taskset: { args: ["-V"], version: /(\d[\d.]+)/, package: "util-linux" },
 } as const;

@@ -2,13 +2,15 @@
 //
 // All pairs run side by side, each with its own load, so that they rest at the same time and the row lasts minutes.
 import { join } from "node:path";
-import type { Load } from "../closed-loop.ts";
+import { carried, type Load } from "../closed-loop.ts";
 import { type Bench, LOAD_CORE, type Running, sleep } from "../harness.ts";
 import { grpcStreamServer, grpcStreams } from "../load/grpc-stream-run.ts";
 import { h2load } from "../load/h2load.ts";
 import { iperf, iperfServer } from "../load/iperf.ts";
 import { wrk } from "../load/wrk.ts";
+import { nghttpd } from "../peers/nghttpd.ts";
 import { nginx, nginxFiles } from "../peers/nginx.ts";
+import type { Verdict } from "../report.ts";
 import type { Row, Stage } from "../stage.ts";
 
 const MB = 1_048_576;
@@ -33,7 +35,7 @@ interface Held {
 export const memoryAfter: Row = {
   id: "memory-after",
   title: "Memory a minute after load, a pair of proxies with mTLS",
-  needs: ["haproxy", "nginx", "wrk", "h2load", "iperf3"],
+  needs: ["haproxy", "nginx", "nghttpd", "wrk", "h2load", "iperf3"],
   async measure(stage) {
     const { quick } = stage.bench.options;
     const times = quick ? { rest: 3_000, load: 2, after: 15_000 } : { rest: 30_000, load: 8, after: 60_000 };
@@ -41,7 +43,7 @@ export const memoryAfter: Row = {
     const running: Running[] = [];
     for (const kind of kinds) running.push(await kind.start());
     await sleep(times.rest);
-    const results: Promise<Held[]>[] = [];
+    const results: Promise<Held | undefined>[] = [];
     const failures: string[] = [];
     for (const [index, { name, load }] of kinds.entries()) {
       stage.log(name);
@@ -51,17 +53,24 @@ export const memoryAfter: Row = {
       const timer = setInterval(() => {
         for (const [each, mb] of anonymous(pair).entries()) most[each] = Math.max(most[each]!, mb);
       }, SAMPLING);
-      await load(pair.port, times.load)
-        .catch((error: Error) => void failures.push(`${name}: ${error.message}`))
-        .finally(() => clearInterval(timer));
+      try {
+        carried(await load(pair.port, times.load));
+      } catch (error) {
+        // What was not carried took no memory that could be given back.
+        failures.push(`${name}: not measured: ${(error as Error).message}`);
+        results.push(Promise.resolve(undefined));
+        continue;
+      } finally {
+        clearInterval(timer);
+      }
       results.push(
         sleep(times.after).then(() =>
-          anonymous(pair).map((after, each) => ({ idle: idle[each]!, most: most[each]!, after })),
+          furthest(anonymous(pair).map((after, each) => ({ idle: idle[each]!, most: most[each]!, after }))),
         ),
       );
     }
     stage.log("all rest");
-    const held = (await Promise.all(results)).map(furthest);
+    const held = await Promise.all(results);
     await stage.bench.stop(running.flatMap(({ processes }) => processes));
     return {
       tables: [
@@ -73,18 +82,18 @@ export const memoryAfter: Row = {
             { head: "after / idle", digits: 2, suffix: "×" },
           ],
           rows: kinds.map(({ name }, index) => {
-            const { idle, most, after } = held[index]!;
-            return { name, cells: [idle, most, after, after / idle] };
+            const each = held[index];
+            if (!each) return { name, cells: ["not measured"] };
+            return { name, cells: [each.idle, each.most, each.after, each.after / each.idle] };
           }),
         },
       ],
-      verdicts: kinds.map(({ name }, index) => ({
-        work: `anonymous memory of a proxy a minute after ${name}`,
-        sense: "at most",
-        limit: 1.2,
-        unit: "× idle",
-        value: held[index]!.after / held[index]!.idle,
-      })),
+      verdicts: kinds.flatMap(({ name }, index): Verdict[] => {
+        const each = held[index];
+        if (!each) return [];
+        const work = `anonymous memory of a proxy a minute after ${name}`;
+        return [{ work, sense: "at most", limit: 1.2, unit: "× idle", value: each.after / each.idle }];
+      }),
       failures,
       notes: [`Of the proxy of each pair that kept more; ${times.load} s of load each.`],
     };
@@ -99,9 +108,12 @@ const furthest = (held: readonly Held[]): Held =>
 
 async function kindsOf(stage: Stage): Promise<Kind[]> {
   const { bench, mesh } = stage;
-  const [app, files, streams, sink] = [
+  bench.write(`memory/${MB}`, "x".repeat(MB));
+  const directory = join(bench.directory, "memory");
+  const [app, files, http2Files, streams, sink] = [
     await stage.backEnd(),
-    await fileServer(bench),
+    await fileServer(bench, directory),
+    await nghttpd(bench, directory),
     await grpcStreamServer(bench),
     await iperfServer(bench),
   ];
@@ -117,7 +129,7 @@ async function kindsOf(stage: Stage): Promise<Kind[]> {
     { name: "HTTP/2, 8 × 16", ...pair(app), load: h2load(bench) },
     {
       name: "HTTP/2, 1 MB responses",
-      ...pair(files),
+      ...pair(http2Files),
       load: h2load(bench, { connections: 4, streams: 4, path: `/${MB}` }),
     },
     {
@@ -136,9 +148,8 @@ async function kindsOf(stage: Stage): Promise<Kind[]> {
   ];
 }
 
-async function fileServer(bench: Bench): Promise<number> {
+async function fileServer(bench: Bench, directory: string): Promise<number> {
   const port = await bench.port();
-  bench.write(`memory/${MB}`, "x".repeat(MB));
-  await nginx(bench, "memory", LOAD_CORE, port, nginxFiles(port, join(bench.directory, "memory")));
+  await nginx(bench, "memory", LOAD_CORE, port, nginxFiles(port, directory));
   return port;
 }
