@@ -51,6 +51,8 @@ export interface ProxySpec {
   readonly direct?: boolean;
   readonly core?: number;
   readonly env?: NodeJS.ProcessEnv;
+  /** The bundle that runs; PROXY_BUNDLE's by default. */
+  readonly program?: string;
 }
 
 /** PEM files for peers, from the root that our proxies' certificates come from. */
@@ -115,7 +117,7 @@ export class Mesh {
         ...(profile
           ? ["--cpu-prof", `--cpu-prof-dir=${profile}`, `--cpu-prof-name=${workload}.cpuprofile`]
           : []),
-        bench.program("proxy.ts"),
+        bench.program(spec.program ?? "proxy.ts"),
       ],
       {
         ...injectedEnv(spec.app),

@@ -1,7 +1,8 @@
 // `npm run bench:soak`: a long life in a short time. Ten million requests, HTTP/1 and HTTP/2 mixed, through meshed pairs
 // while applications restart and crash, pods are replaced, endpoints come and go, certificates are renewed and the
-// control plane goes away. Fails when a request failed that the application did not cause, or when memory grows. SIGUSR2
-// ends it early with a verdict on what was seen.
+// control plane goes away. Fails when a request failed that the application did not cause, or when memory grows: what a
+// proxy holds each ten seconds after it has given back what it does not need. SIGUSR2 ends it early with a verdict on
+// what was seen.
 //
 //   npm run bench:soak -- [--requests 10000000] [--pods 4] [--every 700] [--leaf 10] [--seed N] [--events restart,crash,…]
 import { writeSync } from "node:fs";
@@ -12,9 +13,16 @@ import { packageRoot } from "../src/util/package-root.ts";
 import { Bench, LOAD_CORE } from "./harness.ts";
 import { Mesh, PROXY_BUNDLE } from "./mesh.ts";
 import { Progress } from "./progress.ts";
+import { seeded } from "./random.ts";
 import type { LoadReport, LoadSettings } from "./soak/load.ts";
 import { Pods } from "./soak/pods.ts";
-import { type Failure, isApplications, type MemorySample, memoryTrend } from "./soak/verdict.ts";
+import {
+  type Failure,
+  isApplications,
+  type MemorySample,
+  type MemoryVerdict,
+  memoryTrend,
+} from "./soak/verdict.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -38,20 +46,10 @@ type WeatherEvent = keyof typeof SHARES;
 const EVENTS = (Object.keys(SHARES) as WeatherEvent[]).filter((event) =>
   flags.events.split(",").includes(event),
 );
-const SAMPLING = 1_000;
-/** Requests below which memory is not judged. */
-const LEAST_TO_JUDGE = 1_000_000;
-
-/** Uniform in [0, 1), the same for the same seed (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+/** Between two lines of progress, ms. */
+const PROGRESS = 1_000;
+/** Between two times at which proxies give memory back and tell what is left, ms. */
+const SAMPLING = 10_000;
 
 /** Makes things happen until told to stop; what goes wrong in them is told by `wait`. */
 class Weather {
@@ -115,11 +113,9 @@ async function main(): Promise<boolean> {
   const here = (file: string) => join(packageRoot(), "bench/soak", file);
   const programs = { entryPoints: { "soak/app": here("app.ts"), "soak/load": here("load.ts") } };
   const bench = await Bench.open({ seconds: 0, rounds: 0, quick: false, profile: undefined }, [
-    PROXY_BUNDLE,
+    { ...PROXY_BUNDLE, entryPoints: { "soak/proxy": here("proxy.ts") } },
     programs,
   ]);
-  const stop = () => void bench.close().then(() => process.exit(130));
-  process.once("SIGINT", stop).once("SIGTERM", stop);
   const progress = new Progress(process.stderr);
   try {
     const random = seeded(Number(flags.seed));
@@ -140,6 +136,7 @@ async function main(): Promise<boolean> {
     let answered = 0;
     let ended = false;
     const started = performance.now();
+    const began = Date.now();
     createInterface({ input: load.process.stdout! }).on("line", (line) => {
       const report = JSON.parse(line) as LoadReport;
       answered = report.answered;
@@ -150,21 +147,32 @@ async function main(): Promise<boolean> {
     const timer = setInterval(() => {
       if (pods.dead.length > 0) return;
       const [client, server] = [pods.client.child.memory().anonymous, pods.eldest.child.memory().anonymous];
-      samples["the client's proxy"]!.push({ requests: answered, mb: client });
-      samples["a server's proxy"]!.push({ requests: answered, mb: server });
       const rate = (answered / (performance.now() - started)) * 1_000;
       const events = Object.values(weather.counts).reduce((sum, count) => sum + count, 0);
       progress.say(
         `${((answered / requests) * 100).toFixed(1)} %, ${rate.toFixed(0)}/s, ${events} events, ${mesh.plane.certified} certificates, failed ${failures.length} (the mesh's: ${guilty().length}), memory ${client.toFixed(1)} and ${server.toFixed(1)} MB`,
       );
+    }, PROGRESS);
+    const problems: string[] = [];
+    const sampler = setInterval(async () => {
+      if (pods.dead.length > 0) return;
+      try {
+        const [client, server] = await pods.rest();
+        samples["the client's proxy"]!.push({ requests: answered, mb: client });
+        samples["a server's proxy"]!.push({ requests: answered, mb: server });
+      } catch (error) {
+        problems.push((error as Error).message);
+      }
     }, SAMPLING);
     if (EVENTS.length > 0) weather.begin();
     await load.exited;
     clearInterval(timer);
-    const problems = [...(await weather.end()), ...pods.dead.map((child) => child.obituary)];
+    clearInterval(sampler);
+    problems.push(...(await weather.end()), ...pods.dead.map((child) => child.obituary));
     if (!ended && !cutShort) problems.push(load.obituary);
     progress.end();
     return conclude({
+      began,
       answered,
       failures,
       guilty: guilty(),
@@ -181,6 +189,8 @@ async function main(): Promise<boolean> {
 }
 
 interface Conclusion {
+  /** ms since the epoch. */
+  readonly began: number;
   readonly answered: number;
   readonly failures: readonly Failure[];
   /** Those that the application did not cause. */
@@ -192,6 +202,16 @@ interface Conclusion {
   readonly seconds: number;
 }
 
+const TOLD: Readonly<Record<MemoryVerdict, string>> = {
+  flat: "flat",
+  grows: "GROWS",
+  unsure: "more requests would tell",
+  "too short": "too short to judge",
+};
+
+/** Failures of a kind whose times are told. */
+const TIMES_TOLD = 5;
+
 /** Tells how it went. @returns whether all was well */
 function conclude(it: Conclusion): boolean {
   const say = (line: string) => writeSync(1, `${line}\n`);
@@ -200,25 +220,33 @@ function conclude(it: Conclusion): boolean {
   say(`happened meanwhile: ${events.join(", ") || "nothing"}; ${it.certificates} certificates`);
   say(`failed because an application was dead: ${it.failures.length - it.guilty.length}`);
   say(`failed though no application caused it: ${it.guilty.length}`);
-  const kinds = new Map<string, number>();
-  for (const { version, method, kind, detail } of it.guilty) {
+  const kinds = new Map<string, Failure[]>();
+  for (const failure of it.guilty) {
+    const { version, method, kind, detail } = failure;
     const name = `HTTP/${version} ${method} ${kind}: ${detail.replace(/\d{4,}/g, "…")}`;
-    kinds.set(name, (kinds.get(name) ?? 0) + 1);
+    const alike = kinds.get(name);
+    if (alike) alike.push(failure);
+    else kinds.set(name, [failure]);
   }
-  for (const [name, count] of kinds) say(`  ${count} × ${name}`);
+  for (const [name, failures] of kinds) {
+    const times = failures.slice(0, TIMES_TOLD).map(({ startedAt, endedAt }) => {
+      const [from, to] = [startedAt, endedAt].map((at) => ((at - it.began) / 1_000).toFixed(1));
+      return `${from}–${to} s`;
+    });
+    say(`  ${failures.length} × ${name} (${times.join(", ")}${failures.length > TIMES_TOLD ? ", …" : ""})`);
+  }
   for (const problem of it.problems) say(`problem: ${problem}`);
-  let flat = true;
+  let grows = false;
   for (const [name, samples] of Object.entries(it.samples)) {
     if (samples.length === 0) continue;
-    const trend = memoryTrend(samples);
-    // A short life is all youth: it tells nothing of growth.
-    const judged = it.answered >= LEAST_TO_JUDGE;
-    if (judged) flat &&= trend.flat;
+    const { median, last, perMillion, low, high, verdict } = memoryTrend(samples);
+    grows ||= verdict === "grows";
+    const [rate, from, to] = [perMillion, low, high].map((mb) => mb.toFixed(2));
     say(
-      `memory of ${name}: median ${trend.median.toFixed(1)} MB, ${trend.last.toFixed(1)} MB at the end, ${trend.perMillion.toFixed(2)} MB per million requests: ${!judged ? "too short to judge" : trend.flat ? "flat" : "GROWS"}`,
+      `memory of ${name}: median ${median.toFixed(1)} MB, ${last.toFixed(1)} MB at the end; ${rate} MB per million requests (99 %: ${from} to ${to}): ${TOLD[verdict]}`,
     );
   }
-  const well = it.guilty.length === 0 && it.problems.length === 0 && flat;
+  const well = it.guilty.length === 0 && it.problems.length === 0 && !grows;
   say(well ? "all is well" : "FAILED");
   return well;
 }

@@ -14,12 +14,21 @@ export function spread(values: readonly number[]): number {
   return middle === 0 ? 0 : (Math.max(...values) - Math.min(...values)) / 2 / middle;
 }
 
+/** How fast something grows, and between which bounds that is with the confidence that was asked for. */
+export interface Slope {
+  readonly slope: number;
+  readonly low: number;
+  readonly high: number;
+}
+
 /**
- * How fast `ys` grow with `xs`, by the median of the slopes of all pairs (Theil–Sen): a garbage collection here and
- * there does not move it. At most a few hundred points.
- * @returns 0 when no two `xs` differ
+ * How fast `ys` grow with `xs`, by the median of the slopes of all pairs (Theil–Sen), which what strays here and there
+ * does not move, and Sen's interval from the variance of Kendall's statistic (Sen 1968). At most a few hundred points;
+ * nothing may tie them together but the trend.
+ * @param z of the confidence, in standard deviations: 2.58 for 99 %
+ * @returns 0 between infinities when there are too few points to tell
  */
-export function slope(xs: readonly number[], ys: readonly number[]): number {
+export function slopeOf(xs: readonly number[], ys: readonly number[], z: number): Slope {
   const slopes: number[] = [];
   for (let i = 0; i < xs.length; i += 1) {
     for (let j = i + 1; j < xs.length; j += 1) {
@@ -27,5 +36,15 @@ export function slope(xs: readonly number[], ys: readonly number[]): number {
       if (run !== 0) slopes.push((ys[j]! - ys[i]!) / run);
     }
   }
-  return slopes.length === 0 ? 0 : median(slopes);
+  const unknown = { slope: 0, low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
+  if (slopes.length === 0) return unknown;
+  slopes.sort((a, b) => a - b);
+  const n = xs.length;
+  const reach = z * Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18);
+  const below = Math.floor((slopes.length - reach) / 2);
+  return {
+    slope: median(slopes),
+    low: slopes[below] ?? unknown.low,
+    high: slopes[slopes.length - 1 - below] ?? unknown.high,
+  };
 }

@@ -1,4 +1,6 @@
 // The soak's cluster: a client's proxy, and pods of an application with a proxy each, which come and go.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Service } from "../control-plane.ts";
 import { type Bench, type Child, LOAD_CORE, sleep } from "../harness.ts";
 import { type Mesh, type MeshProxy, meshedEndpoint } from "../mesh.ts";
@@ -18,6 +20,17 @@ const COMPRESSED = {
   LINKERD2_PROXY_IDENTITY_MIN_REFRESH: "1s",
   LINKERD2_PROXY_METRICS_RETAIN_IDLE: "10s",
 };
+
+/** Who was told to give memory back has done so within this, ms. */
+const REST_TIMEOUT = 10_000;
+
+/** A proxy that can be told to give memory back, and where it writes what is left. */
+const followed = (bench: Bench, name: string) => ({
+  program: "soak/proxy.ts",
+  env: { ...COMPRESSED, SOAK_MEMORY: memoryFile(bench, name) },
+});
+
+const memoryFile = (bench: Bench, name: string): string => join(bench.directory, `${name}.memory`);
 
 interface Pod {
   readonly name: string;
@@ -52,7 +65,7 @@ export class Pods {
 
   static async start(bench: Bench, mesh: Mesh, count: number, random: () => number): Promise<Pods> {
     const service = mesh.plane.addService({ endpoints: [] });
-    const client = await mesh.proxy({ name: "client", calls: service, env: COMPRESSED });
+    const client = await mesh.proxy({ name: "client", calls: service, ...followed(bench, "client") });
     const pods = new Pods(bench, mesh, service, client, random);
     for (let i = 0; i < count; i += 1) pods.#pods.push(await pods.#create());
     pods.#publish();
@@ -67,6 +80,29 @@ export class Pods {
   /** The pod that is never replaced, so that its memory can be followed. */
   get eldest(): MeshProxy {
     return this.#pods[0]!.proxy;
+  }
+
+  /**
+   * Has the client's proxy and the eldest pod's give back what memory they do not need.
+   * @returns MB that they hold then @throws Error when one does not do so in time
+   */
+  async rest(): Promise<readonly [client: number, server: number]> {
+    const eldest = this.#pods[0]!;
+    return Promise.all([this.#restOf(this.client, "client"), this.#restOf(eldest.proxy, eldest.name)]);
+  }
+
+  async #restOf({ child }: MeshProxy, name: string): Promise<number> {
+    const deadline = performance.now() + REST_TIMEOUT;
+    const file = memoryFile(this.#bench, name);
+    const told = () => (existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(0, -1) : []);
+    const before = told().length;
+    // Before its first line nothing waits for the signal, which would end it.
+    if (before > 0) child.process.kill("SIGUSR2");
+    while (told().length <= before) {
+      if (performance.now() > deadline) throw new Error(`${child.name} does not give memory back`);
+      await sleep(50);
+    }
+    return Number(told().at(-1));
   }
 
   /** Proxies that have died: none should. */
@@ -159,7 +195,7 @@ export class Pods {
     const name = `app-${this.#made}`;
     const port = await this.#bench.port();
     const app = await this.#startApp(name, port);
-    const proxy = await this.#mesh.proxy({ name: "server", app: port, env: COMPRESSED });
+    const proxy = await this.#mesh.proxy({ name: "server", app: port, ...followed(this.#bench, name) });
     return { name, port, app, proxy, busy: false };
   }
 

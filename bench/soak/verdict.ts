@@ -1,5 +1,5 @@
 // What the soak is judged by: whose fault a failed request was, and whether memory grows.
-import { median, slope } from "../statistics.ts";
+import { median, slopeOf } from "../statistics.ts";
 
 export type FailureKind = "status" | "closed" | "timeout" | "wrong answer";
 
@@ -35,6 +35,7 @@ export function isApplications(failure: Failure, outages: readonly Outage[]): bo
   return outages.some(({ from, to }) => startedAt <= to && endedAt >= from);
 }
 
+/** What a proxy held after it had given back all that it did not need. */
 export interface MemorySample {
   /** Requests answered by then. */
   readonly requests: number;
@@ -42,42 +43,54 @@ export interface MemorySample {
   readonly mb: number;
 }
 
+/** `too short` and `unsure`: what was seen does not tell. */
+export type MemoryVerdict = "flat" | "grows" | "unsure" | "too short";
+
 export interface MemoryTrend {
-  /** MB */
+  /** MB, once warm. */
   readonly median: number;
   readonly last: number;
-  /** MB for a million requests, once warm. */
+  /** MB for a million requests, once warm, and between which bounds that is in 99 of 100 runs. */
   readonly perMillion: number;
-  /** MB over all that was watched. */
-  readonly growth: number;
-  readonly flat: boolean;
+  readonly low: number;
+  readonly high: number;
+  readonly verdict: MemoryVerdict;
 }
 
-/** What is seen before this share of the run is warming up. */
-const WARM = 0.2;
+/** What is seen before so many requests and this share of the run is warming up: code is still being compiled. */
+const WARM = { requests: 500_000, share: 0.25 };
+/** Fewer points and requests than these, once warm, tell nothing. */
+const LEAST = { points: 20, requests: 500_000 };
 /** Points that a trend is drawn through: with more, their pairs would take minutes. */
 const MOST_POINTS = 400;
-/** Growth that is noise, MB and share of the median: garbage comes and goes in steps of this size. */
-const NOISE = { mb: 3, share: 0.1 };
+/** A leak, MB for a million requests: of one byte a request. Half of it may be noise. */
+const LEAK = 1;
+/** Standard deviations: 99 % on both sides together. */
+const CONFIDENCE = 2.58;
 
-/** How memory went with requests. @throws RangeError without samples */
+/** How memory went with requests, once warm. @throws RangeError without samples */
 export function memoryTrend(samples: readonly MemorySample[]): MemoryTrend {
   const end = samples.at(-1)?.requests ?? 0;
-  const warm = samples.filter(({ requests }) => requests >= WARM * end);
+  const from = Math.max(WARM.requests, WARM.share * end);
+  const warm = samples.filter(({ requests }) => requests >= from);
   const step = Math.ceil(warm.length / MOST_POINTS);
   const points = warm.filter((_, index) => index % step === 0);
-  const mbs = warm.map(({ mb }) => mb);
-  const perRequest = slope(
-    points.map(({ requests }) => requests),
+  const { slope, low, high } = slopeOf(
+    points.map(({ requests }) => requests / 1e6),
     points.map(({ mb }) => mb),
+    CONFIDENCE,
   );
-  const middle = median(mbs);
-  const growth = perRequest * (end - (warm[0]?.requests ?? end));
+  const enough = points.length >= LEAST.points && end - from >= LEAST.requests;
   return {
-    median: middle,
-    last: mbs.at(-1)!,
-    perMillion: perRequest * 1e6,
-    growth,
-    flat: growth <= Math.max(NOISE.mb, NOISE.share * middle),
+    median: median((warm.length > 0 ? warm : samples).map(({ mb }) => mb)),
+    last: samples.at(-1)!.mb,
+    perMillion: slope,
+    ...{ low, high },
+    verdict: enough ? judge(slope, low, high) : "too short",
   };
+}
+
+function judge(slope: number, low: number, high: number): MemoryVerdict {
+  if (low > 0 && slope >= LEAK / 2) return "grows";
+  return high < LEAK ? "flat" : "unsure";
 }

@@ -45,16 +45,23 @@ export class MemoryKeeper {
       clock.after(INTERVAL, this.#look);
       return;
     }
-    memory.collect();
-    clock.after(SECOND, () => {
-      memory.collect();
-      memory.trim();
+    giveBack(memory, clock, () => {
       const left = memory.held();
       this.#log.debug("memory given back", { pages_before: held, pages_after: left });
       this.#rule.released(memory.cpu(), left, clock.monotonic());
       clock.after(INTERVAL, this.#look);
     });
   };
+}
+
+/** @param then called once it is done, about a second later */
+export function giveBack(memory: ProcessMemory, clock: Clock, then: () => void): void {
+  memory.collect();
+  clock.after(SECOND, () => {
+    memory.collect();
+    memory.trim();
+    then();
+  });
 }
 
 /**

@@ -1,7 +1,15 @@
 // What the soak is judged by: the application's failures told from the mesh's, growth told from garbage.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type Failure, isApplications, memoryTrend } from "../../bench/soak/verdict.ts";
+import { seeded } from "../../bench/random.ts";
+import {
+  type Failure,
+  isApplications,
+  type MemorySample,
+  type MemoryVerdict,
+  memoryTrend,
+} from "../../bench/soak/verdict.ts";
+import { normal } from "../support/random.ts";
 
 const test = suite("soak verdict");
 
@@ -36,19 +44,47 @@ test("nor for refusals of the mesh's own, wrong answers, or answers that never c
   assert.not(isApplications(failure({ kind: "timeout" }), outages));
 });
 
-const samples = (mb: (requests: number) => number) =>
-  Array.from({ length: 600 }, (_, i) => ({ requests: i * 10_000, mb: mb(i * 10_000) }));
+/**
+ * A run in which a proxy warms up by 12 MB, and by `leak` MB for each further million requests; what is in flight when
+ * it is looked at comes to some 0.4 MB more or less, and follows what was there a moment ago.
+ */
+function run(seed: number, { millions, leak = 0 }: { millions: number; leak?: number }): MemoryVerdict {
+  const random = seeded(seed);
+  let stray = 0;
+  const samples = Array.from({ length: 120 }, (_, i): MemorySample => {
+    const requests = (i / 120) * millions * 1e6;
+    stray = 0.3 * stray + 0.4 * normal(random);
+    return { requests, mb: 24 - 12 * Math.exp(-requests / 100_000) + (leak * requests) / 1e6 + stray };
+  });
+  return memoryTrend(samples).verdict;
+}
 
-test("a sawtooth is flat, a leak is not", () => {
-  const sawtooth = memoryTrend(samples((requests) => 20 + ((requests / 10_000) % 7)));
-  assert.ok(sawtooth.flat, `${sawtooth.growth} MB`);
-  const leak = memoryTrend(samples((requests) => 20 + ((requests / 10_000) % 7) + requests / 1e6));
-  assert.not(leak.flat);
-  assert.ok(Math.abs(leak.perMillion - 1) < 0.1, `${leak.perMillion}`);
+const RUNS = Array.from({ length: 100 }, (_, seed) => seed);
+
+for (const millions of [2, 10]) {
+  test(`in ${millions} million requests a leak of a byte each is found, and noise is none`, () => {
+    const leaks = RUNS.filter((seed) => run(seed, { millions, leak: 1 }) === "grows");
+    assert.is(leaks.length, RUNS.length);
+    const clean = RUNS.filter((seed) => run(seed, { millions }) === "flat");
+    assert.is(clean.length, RUNS.length);
+  });
+}
+
+test("a short run tells nothing, and one that strays far says so", () => {
+  assert.is(run(1, { millions: 0.9, leak: 1 }), "too short");
+  const random = seeded(2);
+  const wild = Array.from({ length: 60 }, (_, i) => ({ requests: i * 25_000, mb: 30 + 10 * normal(random) }));
+  assert.is(memoryTrend(wild).verdict, "unsure");
 });
 
-test("warming up is no leak", () => {
-  assert.ok(memoryTrend(samples((requests) => Math.min(30, 10 + requests / 20_000))).flat);
+test("a leak is told by its size", () => {
+  const leaking = Array.from({ length: 100 }, (_, i) => ({
+    requests: i * 50_000,
+    mb: 20 + (2.5 * i * 50_000) / 1e6,
+  }));
+  const { perMillion, low, high, last } = memoryTrend(leaking);
+  for (const each of [perMillion, low, high]) assert.ok(Math.abs(each - 2.5) < 1e-6, `${each}`);
+  assert.is(last, 32.375);
 });
 
 test.run();

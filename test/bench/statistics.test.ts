@@ -1,7 +1,9 @@
 // Medians, spreads and trends of benchmark rounds.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { median, slope, spread } from "../../bench/statistics.ts";
+import { seeded } from "../../bench/random.ts";
+import { median, slopeOf, spread } from "../../bench/statistics.ts";
+import { normal } from "../support/random.ts";
 
 const test = suite("bench statistics");
 
@@ -19,21 +21,33 @@ test("the spread is half the range over the median", () => {
 
 test("the trend of a line is its slope, and outliers do not move it", () => {
   const xs = Array.from({ length: 50 }, (_, i) => i);
-  assert.is(
-    slope(
-      xs,
-      xs.map((x) => 3 * x + 7),
-    ),
-    3,
+  const line = slopeOf(
+    xs,
+    xs.map((x) => 3 * x + 7),
+    2.58,
   );
-  assert.is(
-    slope(
-      xs,
-      xs.map((x) => (x % 10 === 5 ? 1_000 : 20)),
-    ),
-    0,
-  );
-  assert.is(slope([1, 1], [5, 9]), 0);
+  assert.equal(line, { slope: 3, low: 3, high: 3 });
+  const outliers = xs.map((x) => (x % 10 === 5 ? 1_000 : 20));
+  assert.equal(slopeOf(xs, outliers, 2.58), { slope: 0, low: 0, high: 0 });
+});
+
+test("a few points tell nothing", () => {
+  const nothing = { slope: 0, low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
+  assert.equal(slopeOf([1, 1], [5, 9], 2.58), nothing);
+  const { slope, low, high } = slopeOf([1, 2, 3], [1, 3, 2], 2.58);
+  assert.equal([slope, low, high], [0.5, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]);
+});
+
+test("the interval of a noisy line holds its slope as often as it says", () => {
+  const random = seeded(1);
+  const xs = Array.from({ length: 40 }, (_, i) => i);
+  let held = 0;
+  for (let run = 0; run < 400; run += 1) {
+    const ys = xs.map((x) => 0.1 * x + normal(random));
+    const { low, high } = slopeOf(xs, ys, 1.96);
+    if (low <= 0.1 && high >= 0.1) held += 1;
+  }
+  assert.ok(held > 0.92 * 400 && held < 0.98 * 400, `${held} of 400, 380 are expected`);
 });
 
 test.run();
