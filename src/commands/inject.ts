@@ -34,7 +34,9 @@ export default class Inject extends MeshCommand<typeof Inject> {
       dependsOn: ["ignore-cluster"],
       summary: "PEM file with the trust anchors, for --ignore-cluster.",
     }),
-    ingress: Flags.boolean({ summary: "Mesh an ingress controller: route by l5d-dst-override or Host." }),
+    ingress: Flags.boolean({
+      summary: "Mesh an ingress controller: requests go where their l5d-dst-override says.",
+    }),
     ...outputFlag(["yaml", "json"]),
     ...proxyFlags,
     "native-sidecar": Flags.string({

@@ -81,10 +81,8 @@ const WITHOUT_EFFECT = new Set([
   "CORES_MIN",
   "CORES_MAX",
   "CORES_MAX_RATIO",
-  "DESTINATION_PROFILE_SUFFIXES",
   "IDENTITY_DIR",
   "OUTBOUND_METRICS_HOSTNAME_LABELS",
-  "INGRESS_MODE",
   "OUTBOUND_LISTEN_ADDR",
   "TRACE_PROTOCOL",
 ]);
@@ -218,6 +216,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     },
   });
 
+  const suffixes = read("DESTINATION_PROFILE_SUFFIXES", ["svc.cluster.local."], list);
   const tapClient = raw("TAP_SVC_NAME");
   const tapAddress = read("CONTROL_LISTEN_ADDR", { host: "0.0.0.0", port: 4190 }, parseAddress);
   const config: ProxyConfig = {
@@ -253,6 +252,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       inboundPort: inboundListen.port,
       localIps: read("INBOUND_IPS", [], addresses),
       refuseLoopback: true,
+      ingress: read("INGRESS_MODE", false, boolean) ? { suffixes } : undefined,
       ...dataPath("OUTBOUND", {
         connectTimeout: 1_000,
         failfastTimeout: 3_000,

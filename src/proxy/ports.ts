@@ -36,10 +36,13 @@ export interface EndpointSet {
 }
 
 export interface Discovery {
-  /** null: not found, or never looked up. */
-  profile(ip: string, port: number): Watch<DestinationProfile | null>;
-  /** null: NotFound, Unimplemented or unavailable. */
-  outboundPolicy(ip: string, port: number): Watch<OutboundPolicy | null>;
+  /**
+   * null: not found, or never looked up.
+   * @param host an address; a name where a request named its destination (ingress mode)
+   */
+  profile(host: string, port: number): Watch<DestinationProfile | null>;
+  /** null: NotFound, Unimplemented or unavailable. @param host as that of `profile` */
+  outboundPolicy(host: string, port: number): Watch<OutboundPolicy | null>;
   /** @param path authority of a destination, such as `web.emoji.svc.cluster.local:80` */
   endpoints(path: string): Watch<EndpointSet>;
   /** The policy of an inbound port; the default policy holds until the first answer. */
@@ -133,6 +136,8 @@ export interface OutboundConfig extends DataPathConfig {
   readonly inboundPort: number;
   /** Addresses of this pod. */
   readonly localIps: readonly string[];
+  /** Requests may name their destination themselves, by names that end in one of `suffixes`; undefined: they may not. */
+  readonly ingress?: { readonly suffixes: readonly string[] } | undefined;
   /** Loopback as an original destination is a loop, and refused. Only tests on loopback say false. */
   readonly refuseLoopback: boolean;
 }

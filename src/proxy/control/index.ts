@@ -1,4 +1,5 @@
 // What the data path asks of the control plane, as streams of gRPC: profiles, policies, endpoints.
+import { isIP } from "node:net";
 import { addressKey, addressOf, addressText } from "../../api/address.ts";
 import type { MessageOf } from "../../api/codec.ts";
 import * as destination from "../../api/destination.ts";
@@ -50,10 +51,10 @@ export class ControlDiscovery implements Discovery {
     this.#options = options;
   }
 
-  profile(ip: string, port: number): Watch<DestinationProfile | null> {
+  profile(host: string, port: number): Watch<DestinationProfile | null> {
     const { destination: client, clock, context, profiled, profileTimeout } = this.#options;
-    if (!profiled(ip)) return fixed(null);
-    const path = addressKey(ip, port);
+    if (isIP(host) !== 0 && !profiled(host)) return fixed(null);
+    const path = addressKey(host, port);
     return this.#profiles.hold(
       path,
       (onClose) =>
@@ -70,16 +71,18 @@ export class ControlDiscovery implements Discovery {
     );
   }
 
-  outboundPolicy(ip: string, port: number): Watch<OutboundPolicy | null> {
+  outboundPolicy(host: string, port: number): Watch<OutboundPolicy | null> {
     const { policy: client, clock, workload, streamTimeout } = this.#options;
+    const key = addressKey(host, port);
+    const target = isIP(host) === 0 ? { authority: key } : { addr: addressOf(host, port) };
     return this.#outbound.hold(
-      addressKey(ip, port),
+      key,
       (onClose) =>
         new StreamWatch({
           client,
           clock,
           method: outbound.Watch,
-          request: { sourceWorkload: workload, addr: addressOf(ip, port) },
+          request: { sourceWorkload: workload, ...target },
           take: (policy): OutboundPolicy | null => policy,
           absent: null,
           timeout: streamTimeout,

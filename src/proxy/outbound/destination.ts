@@ -15,6 +15,8 @@ import { type BalancerContext, backendPolicy, createBalancer, fixedEndpoint } fr
 export interface DestinationOptions {
   readonly ip: string;
   readonly port: number;
+  /** What is looked up when it is not the address: a name that a request gave. */
+  readonly host?: string;
   readonly discovery: Discovery;
   readonly clock: Clock;
   readonly balancers: BalancerContext;
@@ -50,12 +52,12 @@ export class Destination {
   #idle: Timer | undefined;
 
   constructor(options: DestinationOptions) {
-    const { ip, port, discovery, clock } = options;
+    const { ip, port, discovery, clock, host = ip } = options;
     this.ip = ip;
     this.port = port;
     this.#options = options;
-    this.#profile = discovery.profile(ip, port);
-    this.#policy = discovery.outboundPolicy(ip, port);
+    this.#profile = discovery.profile(host, port);
+    this.#policy = discovery.outboundPolicy(host, port);
     this.#profile.subscribe(() => this.#update());
     this.#policy.subscribe(() => this.#update());
     this.#update();
@@ -91,6 +93,11 @@ export class Destination {
     for (const next of this.#waiting.splice(0)) next();
   }
 
+  /** Whether discovery knows a service here; what it does not know has no endpoint but its address. */
+  get discovered(): boolean {
+    return this.protocol?.authority !== undefined || this.protocol?.parent !== undefined;
+  }
+
   /** The routes of requests that came in this version; undefined: the policy cannot be applied. */
   routes(version: 1 | 2): OutboundRoutes | undefined {
     return version === 1 ? this.protocol!.http1 : this.protocol!.http2;
@@ -103,7 +110,7 @@ export class Destination {
 
   /** The name of the service, or the address. */
   get name(): string {
-    return this.protocol?.authority ?? addressKey(this.ip, this.port);
+    return this.protocol?.authority ?? addressKey(this.#options.host ?? this.ip, this.port);
   }
 
   /** What its routes belong to. */

@@ -16,6 +16,7 @@ import type { Endpoint, Shared } from "../balance/endpoint.ts";
 import { type ClientHello, HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
 import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
+import type { Service } from "../http/exchange.ts";
 import { ATTEMPT_LIMIT } from "../http/limits.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
@@ -42,6 +43,7 @@ import { HALF_CLOSED } from "../transport/linger.ts";
 import { Destination } from "./destination.ts";
 import type { BalancerContext } from "./endpoints.ts";
 import { OutboundHttp } from "./http.ts";
+import { IngressHttp } from "./ingress-http.ts";
 import { RouteLimits } from "./route-limits.ts";
 
 export interface OutboundOptions {
@@ -187,14 +189,16 @@ class Outbound implements OutboundPath {
     return config.refuseLoopback && (family === 4 ? bits >> 24n === 127n || bits === 0n : bits <= 1n);
   }
 
-  #destination(ip: string, port: number): Destination {
-    const key = addressKey(ip, port);
+  /** @param host what is looked up, when it is not the address */
+  #destination(ip: string, port: number, host = ip): Destination {
+    const key = addressKey(host, port);
     let destination = this.#destinations.get(key);
     if (!destination) {
       const { config, discovery, clock } = this.#options;
       destination = new Destination({
         ip,
         port,
+        host,
         discovery,
         clock,
         balancers: this.#balancers,
@@ -316,7 +320,21 @@ class Outbound implements OutboundPath {
     connection.start(bytes);
   }
 
-  #service(socket: Socket, destination: Destination): OutboundHttp {
+  #service(socket: Socket, destination: Destination): Service {
+    const own = this.#serviceOf(socket, destination);
+    const { ingress } = this.#options.config;
+    if (!ingress) return own;
+    const service = new IngressHttp({
+      own,
+      suffixes: ingress.suffixes,
+      find: (name, port) => this.#destination(destination.ip, port, name),
+      serve: (named) => this.#serviceOf(socket, named),
+    });
+    socket.once("close", () => service.close());
+    return service;
+  }
+
+  #serviceOf(socket: Socket, destination: Destination): OutboundHttp {
     const { config, buffers } = this.#options;
     return new OutboundHttp({
       destination,
