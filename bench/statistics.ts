@@ -23,8 +23,9 @@ export interface Slope {
 
 /**
  * How fast `ys` grow with `xs`, by the median of the slopes of all pairs (Theil–Sen), which what strays here and there
- * does not move, and Sen's interval from the variance of Kendall's statistic (Sen 1968). At most a few hundred points;
- * nothing may tie them together but the trend.
+ * does not move, and Sen's interval from the variance of Kendall's statistic (Sen 1968). Where what strays lasts, so many
+ * points are worth fewer: the variance grows by what neighbours have in common (Hamed and Rao 1998, of the first order).
+ * At most a few hundred points, in order.
  * @param z of the confidence, in standard deviations: 2.58 for 99 %
  * @returns 0 between infinities when there are too few points to tell
  */
@@ -40,11 +41,24 @@ export function slopeOf(xs: readonly number[], ys: readonly number[], z: number)
   if (slopes.length === 0) return unknown;
   slopes.sort((a, b) => a - b);
   const n = xs.length;
-  const reach = z * Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18);
-  const below = Math.floor((slopes.length - reach) / 2);
+  const slope = median(slopes);
+  const common = Math.max(0, neighbours(ys.map((y, i) => y - slope * xs[i]!)));
+  const variance = ((n * (n - 1) * (2 * n + 5)) / 18) * ((1 + common) / (1 - common));
+  const below = Math.floor((slopes.length - z * Math.sqrt(variance)) / 2);
   return {
-    slope: median(slopes),
+    slope,
     low: slopes[below] ?? unknown.low,
     high: slopes[slopes.length - 1 - below] ?? unknown.high,
   };
+}
+
+/** What each value has in common with the next, from -1 to 1 (exclusive): the autocorrelation at a lag of one. */
+function neighbours(values: readonly number[]): number {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  let [together, all] = [0, 0];
+  for (const [i, value] of values.entries()) {
+    all += (value - mean) ** 2;
+    if (i > 0) together += (value - mean) * (values[i - 1]! - mean);
+  }
+  return all === 0 ? 0 : together / all;
 }
