@@ -3,9 +3,9 @@
 
 /** More CPU than this share of a core is work, in which nobody may be held up: some 200 requests/s. */
 const WORK = 0.003;
-/** So much more than after the last time is worth it. */
+/** So much more than the least that it ever came to is worth it. */
 const GAIN = 1.1;
-/** Between two times, ms; each without work in between doubles it. */
+/** Between two times, ms; from the second without work in between on, each doubles it. */
 const SPACING = { min: 20_000, max: 600_000 };
 
 /** `release`, or why not. */
@@ -14,9 +14,12 @@ export type MemoryVerdict = "release" | "at work" | "nothing to gain" | "too soo
 export class MemoryReturn {
   #cpu: number;
   #lookedAt: number;
-  #level = 0;
+  /** The least that any time left. */
+  #least = 0;
   #releasedAt = Number.NEGATIVE_INFINITY;
   #spacing = SPACING.min;
+  /** Times since there was work. */
+  #times = 0;
 
   /** @param cpu time used so far, ms  @param now monotonic, ms */
   constructor(cpu: number, now: number) {
@@ -36,11 +39,14 @@ export class MemoryReturn {
     this.#lookedAt = now;
     if (share > WORK) {
       this.#spacing = SPACING.min;
+      this.#times = 0;
       return "at work";
     }
-    if (held <= this.#level * GAIN) return "nothing to gain";
+    // What held on to memory the last time, an idle connection say, may be gone: garbage looks like what is in use.
+    if (held <= this.#least * GAIN) return "nothing to gain";
     if (now - this.#releasedAt < this.#spacing) return "too soon";
-    this.#spacing = Math.min(this.#spacing * 2, SPACING.max);
+    if (this.#times > 0) this.#spacing = Math.min(this.#spacing * 2, SPACING.max);
+    this.#times += 1;
     this.#releasedAt = now;
     return "release";
   }
@@ -49,6 +55,6 @@ export class MemoryReturn {
   released(cpu: number, held: number, now: number): void {
     this.#cpu = cpu;
     this.#lookedAt = now;
-    this.#level = held;
+    this.#least = this.#least === 0 ? held : Math.min(this.#least, held);
   }
 }

@@ -50,6 +50,22 @@ test("what a load left is given back within 30 s, however often there is one", (
   }
 });
 
+test("what could not be given back at first is tried again within the minute, and then ever more rarely", () => {
+  const process = new Process();
+  process.look(0.001, 1_500);
+  process.looks(3, 0.9, 4_000);
+  const held = [4_000, 3_000];
+  const tried: number[] = [];
+  for (let look = 1; look <= 60; look += 1) {
+    // Idle connections hold on to it until the second time; afterwards it is garbage that looks no different.
+    const needed = tried.length === 0 ? held[1]! : 2_000;
+    if (process.look(0.001, held[Math.min(tried.length, 1)]!, needed) === "release") tried.push(look * 10);
+  }
+  assert.is(tried[0], 10);
+  assert.ok(tried[1]! <= 40, `tried after ${tried} s`);
+  assert.ok(tried.length <= 6, `${tried.length} times in ten minutes`);
+});
+
 test("what comes back without work is given back ever more rarely", () => {
   const process = new Process();
   const hours = process.looks((24 * 3_600_000) / INTERVAL, 0.001, 1_200);
