@@ -241,9 +241,10 @@ function conclude(it: Conclusion): boolean {
     if (samples.length === 0) continue;
     const { median, last, perMillion, low, high, verdict } = memoryTrend(samples);
     grows ||= verdict === "grows";
-    const [rate, from, to] = [perMillion, low, high].map((mb) => mb.toFixed(2));
+    const told = [perMillion, low, high].map((mb) => mb.toFixed(2));
+    const trend = `${told[0]} MB per million requests (99 %: ${told[1]} to ${told[2]}): `;
     say(
-      `memory of ${name}: median ${median.toFixed(1)} MB, ${last.toFixed(1)} MB at the end; ${rate} MB per million requests (99 %: ${from} to ${to}): ${TOLD[verdict]}`,
+      `memory of ${name}: median ${median.toFixed(1)} MB, ${last.toFixed(1)} MB at the end; ${verdict === "too short" ? "" : trend}${TOLD[verdict]}`,
     );
   }
   const well = it.guilty.length === 0 && it.problems.length === 0 && !grows;

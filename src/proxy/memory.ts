@@ -46,22 +46,25 @@ export class MemoryKeeper {
       clock.after(INTERVAL, this.#look);
       return;
     }
-    giveBack(memory, clock, () => {
+    giveBack(memory, clock, (pause) => {
       const left = memory.held();
-      this.#log.debug("memory given back", { pages_before: held, pages_after: left });
+      this.#log.debug("memory given back", { pages_before: held, pages_after: left, longest_pause_ms: pause });
       this.#rule.released(memory.cpu(), left, clock.monotonic());
       clock.after(INTERVAL, this.#look);
     });
   };
 }
 
-/** @param then called once it is done, about a second later */
-export function giveBack(memory: ProcessMemory, clock: Clock, then: () => void): void {
+/** @param then called once it is done, about a second later, with the longest time for which everything stood still, ms */
+export function giveBack(memory: ProcessMemory, clock: Clock, then: (pause: number) => void): void {
+  const began = clock.monotonic();
   memory.collect(false);
+  const first = clock.monotonic() - began;
   clock.after(SECOND, () => {
+    const again = clock.monotonic();
     memory.collect(true);
     memory.trim();
-    then();
+    then(Math.round(Math.max(first, clock.monotonic() - again)));
   });
 }
 
