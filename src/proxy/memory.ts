@@ -48,7 +48,11 @@ export class MemoryKeeper {
     }
     giveBack(memory, clock, (pause) => {
       const left = memory.held();
-      this.#log.debug("memory given back", { pages_before: held, pages_after: left, longest_pause_ms: pause });
+      this.#log.debug("memory given back", {
+        pages_before: held,
+        pages_after: left,
+        longest_pause_ms: pause,
+      });
       this.#rule.released(memory.cpu(), left, clock.monotonic());
       clock.after(INTERVAL, this.#look);
     });
