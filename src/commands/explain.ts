@@ -4,7 +4,7 @@ import { PlainCommand } from "../cli/base-command.ts";
 import { usageError } from "../cli/errors.ts";
 import { outputFlag } from "../cli/flags.ts";
 import { renderAs, renderTable } from "../cli/output.ts";
-import { findPassport, PASSPORTS, type Passport } from "../rules/passport.ts";
+import { EXPLAINED, type ExplainedPassport, findPassport } from "../rules/passport-help.ts";
 import { nearest } from "../util/nearest.ts";
 
 export default class Explain extends PlainCommand<typeof Explain> {
@@ -17,18 +17,18 @@ export default class Explain extends PlainCommand<typeof Explain> {
 
   async run(): Promise<void> {
     const { code } = this.args;
-    const all: readonly Passport[] = Object.values(PASSPORTS);
+    const all = EXPLAINED;
     if (code === undefined) {
       const columns = [
-        { header: "CODE", value: (entry: Passport) => entry.code },
-        { header: "STATUS", value: (entry: Passport) => entry.status || undefined },
-        { header: "ERROR", value: (entry: Passport) => entry.text },
+        { header: "CODE", value: (entry: ExplainedPassport) => entry.code },
+        { header: "STATUS", value: (entry: ExplainedPassport) => entry.status || undefined },
+        { header: "ERROR", value: (entry: ExplainedPassport) => entry.text },
       ];
       this.write(await renderAs(this.flags.output, all, () => renderTable(columns, all)));
       return;
     }
-    const found = findPassport(code);
-    if (!found) {
+    const passport = findPassport(code);
+    if (!passport) {
       const close = nearest(
         code.toUpperCase(),
         all.map((entry) => entry.code),
@@ -39,11 +39,10 @@ export default class Explain extends PlainCommand<typeof Explain> {
         "all codes: kubectl mesh explain",
       );
     }
-    const { passport } = found;
     this.write(await renderAs(this.flags.output, passport, () => this.text(passport)));
   }
 
-  private text(passport: Passport): string {
+  private text(passport: ExplainedPassport): string {
     const { strong } = this.style;
     const answer =
       passport.status === 0

@@ -104,6 +104,12 @@ const DEFAULT_STREAM_WINDOW = 256 * 1024;
 const DEFAULT_CONNECTION_WINDOW = 1024 * 1024;
 const DEFAULT_MAX_STREAMS = 1_000;
 
+/** What may wait for an endpoint, of a balancer (reference/data-planes.md §1.8). */
+const QUEUE_CAPACITY = 10_000;
+
+/** Longer than any pool of clients keeps connections: those that are closed here are forgotten, ms. */
+const HTTP_IDLE_TIMEOUT = 3_600_000;
+
 /** Accepted connections of a side, with about 20 KB each. */
 const DEFAULT_MAX_CONNECTIONS = 10_000;
 
@@ -183,8 +189,11 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       positive,
     ),
     failfastTimeout: duration(`${direction}_HTTP_FAILFAST_TIMEOUT`, defaults.failfastTimeout),
+    queueCapacity: read(`${direction}_HTTP_QUEUE_CAPACITY`, QUEUE_CAPACITY, positive),
     maxInFlight: read(`${direction}_MAX_IN_FLIGHT`, 100_000, positive),
     maxConnections: read(`${direction}_MAX_CONNECTIONS`, DEFAULT_MAX_CONNECTIONS, positive),
+    idleTimeout: duration(`${direction}_HTTP_IDLE_TIMEOUT`, HTTP_IDLE_TIMEOUT),
+    backlog: read(`${direction}_TCP_LISTEN_BACKLOG`, 4_096, positive),
     keepAlive: duration(`${direction}_CONNECT_KEEPALIVE`, defaults.keepAlive),
     acceptKeepAlive: duration(`${direction}_ACCEPT_KEEPALIVE`, 0),
     userTimeout: duration(`${direction}_CONNECT_USER_TIMEOUT`, 0),
@@ -193,7 +202,7 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
     connectBackoff: {
       min: duration(`${direction}_CONNECT_EXP_BACKOFF_MIN`, 100),
       max: duration(`${direction}_CONNECT_EXP_BACKOFF_MAX`, defaults.backoffMax),
-      jitter: 0.1,
+      jitter: read(`${direction}_CONNECT_EXP_BACKOFF_JITTER`, 0.1, share),
     },
     drainGrace: DRAIN_GRACE,
     http2: {
@@ -204,12 +213,12 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       },
       streamWindow: read(
         `${direction}_SERVER_HTTP2_INITIAL_STREAM_WINDOW_SIZE`,
-        DEFAULT_STREAM_WINDOW,
+        read("HTTP2_INITIAL_STREAM_WINDOW_SIZE", DEFAULT_STREAM_WINDOW, windowSize),
         windowSize,
       ),
       connectionWindow: read(
         `${direction}_SERVER_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE`,
-        DEFAULT_CONNECTION_WINDOW,
+        read("HTTP2_INITIAL_CONNECTION_WINDOW_SIZE", DEFAULT_CONNECTION_WINDOW, windowSize),
         windowSize,
       ),
       maxStreams: read(`${direction}_SERVER_HTTP2_MAX_CONCURRENT_STREAMS`, DEFAULT_MAX_STREAMS, positive),
@@ -253,6 +262,10 @@ export function readConfig(env: NodeJS.ProcessEnv, warn: (message: string) => vo
       localIps: read("INBOUND_IPS", [], addresses),
       refuseLoopback: true,
       ingress: read("INGRESS_MODE", false, boolean) ? { suffixes } : undefined,
+      connectionQueue: {
+        capacity: read("OUTBOUND_TCP_QUEUE_CAPACITY", QUEUE_CAPACITY, positive),
+        failfastTimeout: duration("OUTBOUND_TCP_FAILFAST_TIMEOUT", 3_000),
+      },
       ...dataPath("OUTBOUND", {
         connectTimeout: 1_000,
         failfastTimeout: 3_000,

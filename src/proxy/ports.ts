@@ -94,8 +94,14 @@ export interface DataPathConfig {
   readonly poolMaxIdle: number;
   /** How long a request waits for an endpoint before it fails, and further ones fail at once. */
   readonly failfastTimeout: number;
+  /** Requests that may wait for an endpoint, or for a stream of one; more are shed. */
+  readonly queueCapacity: number;
   /** Requests waiting for response headers; more are shed. */
   readonly maxInFlight: number;
+  /** An accepted HTTP connection without a request is closed after this, ms; 0: never. */
+  readonly idleTimeout: number;
+  /** Connections that the kernel holds until they are accepted. */
+  readonly backlog: number;
   /** Connections accepted and open at a time; further ones are closed as they come. */
   readonly maxConnections: number;
   /** Delay before the first TCP keep-alive probe, of dialled and of accepted connections; 0: none. */
@@ -128,6 +134,8 @@ export interface InboundConfig extends DataPathConfig {
 }
 
 export interface OutboundConfig extends DataPathConfig {
+  /** Connections of bytes that may wait for an endpoint, and how long the first of them does, ms. */
+  readonly connectionQueue: { readonly capacity: number; readonly failfastTimeout: number };
   /** How long the first answer to a profile look-up is waited for. */
   readonly profileTimeout: number;
   /** How long the first answer to a policy look-up is waited for. */

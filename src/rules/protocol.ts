@@ -71,9 +71,15 @@ export interface OpaqueBackend extends Weighted {
   readonly target: Target;
 }
 
+/** A route of connections of bytes. */
+export interface ByteRoute {
+  readonly distribution: Distribution<OpaqueBackend>;
+  readonly ref: RouteRef;
+}
+
 export interface TlsRoutes {
   readonly backends: readonly OpaqueBackend[];
-  find(sni: string | undefined): Distribution<OpaqueBackend> | undefined;
+  find(sni: string | undefined): ByteRoute | undefined;
 }
 
 export interface OutboundProtocol {
@@ -82,7 +88,7 @@ export interface OutboundProtocol {
   /** Of HTTP/1 and of HTTP/2 requests; undefined: the policy cannot be applied. */
   readonly http1: OutboundRoutes | undefined;
   readonly http2: OutboundRoutes | undefined;
-  readonly opaque: Distribution<OpaqueBackend>;
+  readonly opaque: ByteRoute;
   /** Of TLS connections, by the server name that they ask for; undefined: they are not told apart. */
   readonly tls: TlsRoutes | undefined;
   /** The name of the service, `name:port`, for labels; undefined for bare addresses. */
@@ -113,9 +119,10 @@ export function outboundProtocol(
   const routes = (http: typeof first) => compileRoutes(profile, http, grpc?.routes, fallback, trace);
   const http1 = routes(first ?? second);
   const http2 = second === undefined ? http1 : routes(second);
-  const opaque =
-    opaqueBackends(detect?.opaque?.routes ?? protocol?.opaque?.routes) ??
-    onlyBackend(protocol?.opaque ? fallback : (http1?.only?.target ?? fallback));
+  const opaque = byteRoute(detect?.opaque?.routes ?? protocol?.opaque?.routes) ?? {
+    distribution: onlyBackend(protocol?.opaque ? fallback : (http1?.only?.target ?? fallback)),
+    ref: refOf(undefined),
+  };
   let mode: ProtocolMode = "detect";
   if (profile?.opaqueProtocol) {
     mode = "opaque";
@@ -182,19 +189,21 @@ const onlyBackend = (target: Target): Distribution<OpaqueBackend> => ({
   backends: [{ target, weight: 1, text: target.kind }],
 });
 
-/** The backends of the first rule that has some; what its filters refuse goes nowhere. */
-function opaqueBackends(
-  routes: readonly Pick<MessageOf<typeof OpaqueRoute>, "rules">[] | undefined,
-): Distribution<OpaqueBackend> | undefined {
+/** The first rule that has backends; what its filters refuse goes nowhere. */
+function byteRoute(
+  routes: readonly Pick<MessageOf<typeof OpaqueRoute>, "rules" | "metadata">[] | undefined,
+): ByteRoute | undefined {
   for (const route of routes ?? []) {
+    const ref = refOf(route.metadata);
     for (const { backends, filters } of route.rules) {
       const refused = refusalOf(filters);
-      if (refused) return onlyBackend(refused);
+      if (refused) return { ref, distribution: onlyBackend(refused) };
       const { firstAvailable, randomAvailable } = backends ?? {};
       const found = firstAvailable
         ? firstAvailable.backends.map((backend) => opaqueBackend(backend, 1))
         : (randomAvailable?.backends ?? []).map(({ backend, weight }) => opaqueBackend(backend, weight));
-      if (found.length > 0) return { kind: firstAvailable ? "first" : "random", backends: found };
+      if (found.length > 0)
+        return { ref, distribution: { kind: firstAvailable ? "first" : "random", backends: found } };
     }
   }
   return undefined;
@@ -225,18 +234,18 @@ function refusalOf(filters: readonly MessageOf<typeof OpaqueRouteFilter>[] | und
 
 /** The most specific route for a server name: an exact name, then the longest suffix, then one without names. */
 function compileTlsRoutes(routes: readonly MessageOf<typeof TlsRoute>[]): TlsRoutes {
-  const compiled = routes.flatMap(({ snis, rules }) => {
-    const backends = opaqueBackends([{ rules }]);
-    return backends ? [{ backends, names: snis.map(compileSni) }] : [];
+  const compiled = routes.flatMap(({ snis, rules, metadata }) => {
+    const route = byteRoute([{ rules, metadata }]);
+    return route ? [{ route, names: snis.map(compileSni) }] : [];
   });
   return {
-    backends: compiled.flatMap(({ backends }) => backends.backends),
+    backends: compiled.flatMap(({ route }) => route.distribution.backends),
     find(sni) {
-      let best: Distribution<OpaqueBackend> | undefined;
+      let best: ByteRoute | undefined;
       let bestRank = -1;
-      for (const { backends, names } of compiled) {
+      for (const { route, names } of compiled) {
         const rank = names.length === 0 ? 0 : Math.max(...names.map((name) => sniRank(name, sni)));
-        if (rank > bestRank) [best, bestRank] = [backends, rank];
+        if (rank > bestRank) [best, bestRank] = [route, rank];
       }
       return best;
     },

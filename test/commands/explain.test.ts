@@ -2,10 +2,11 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { PASSPORTS } from "../../src/rules/passport.ts";
+import { findPassport } from "../../src/rules/passport-help.ts";
 import { runCommand } from "../support/run-command.ts";
 
 const test = suite("explain");
-const some = PASSPORTS["connect-timeout"];
+const some = findPassport(PASSPORTS["connect-timeout"].code)!;
 
 test("a code is explained: cause, remedy, what the caller got", async () => {
   for (const typed of [some.code, some.code.toLowerCase(), some.code.slice("MESH-".length)]) {

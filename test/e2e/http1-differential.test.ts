@@ -116,6 +116,7 @@ async function ours() {
 class Recording implements Upstream {
   readonly connected = true;
   readonly reused = false;
+  readonly progress = 0;
   readonly #reading: Reading;
   #handler: Parameters<Upstream["attach"]>[0] | undefined;
 

@@ -211,6 +211,46 @@ test("the pod's addresses are compared however they are written", () => {
   assert.equal(outbound.localIps, inbound.ips);
 });
 
+test("queues, back-off, backlog, idle connections", () => {
+  const told = (env: NodeJS.ProcessEnv) => {
+    const { inbound, outbound } = readConfig({ ...LEAST, ...env }, (warning) => assert.unreachable(warning));
+    return [
+      [inbound.queueCapacity, inbound.connectBackoff.jitter, inbound.backlog, inbound.idleTimeout],
+      [outbound.queueCapacity, outbound.connectBackoff.jitter, outbound.backlog, outbound.idleTimeout],
+      [outbound.connectionQueue.capacity, outbound.connectionQueue.failfastTimeout],
+      [inbound.http2.streamWindow, outbound.http2.connectionWindow],
+    ];
+  };
+  assert.equal(told({}), [
+    [10_000, 0.1, 4_096, 3_600_000],
+    [10_000, 0.1, 4_096, 3_600_000],
+    [10_000, 3_000],
+    [262_144, 1_048_576],
+  ]);
+  assert.equal(
+    told({
+      LINKERD2_PROXY_INBOUND_HTTP_QUEUE_CAPACITY: "1",
+      LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_JITTER: "0.2",
+      LINKERD2_PROXY_INBOUND_TCP_LISTEN_BACKLOG: "3",
+      LINKERD2_PROXY_INBOUND_HTTP_IDLE_TIMEOUT: "0",
+      LINKERD2_PROXY_OUTBOUND_HTTP_QUEUE_CAPACITY: "4",
+      LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_JITTER: "0.5",
+      LINKERD2_PROXY_OUTBOUND_TCP_LISTEN_BACKLOG: "6",
+      LINKERD2_PROXY_OUTBOUND_HTTP_IDLE_TIMEOUT: "7s",
+      LINKERD2_PROXY_OUTBOUND_TCP_QUEUE_CAPACITY: "8",
+      LINKERD2_PROXY_OUTBOUND_TCP_FAILFAST_TIMEOUT: "9s",
+      LINKERD2_PROXY_HTTP2_INITIAL_STREAM_WINDOW_SIZE: "70000",
+      LINKERD2_PROXY_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE: "80000",
+    }),
+    [
+      [1, 0.2, 3, 0],
+      [4, 0.5, 6, 7_000],
+      [8, 9_000],
+      [70_000, 80_000],
+    ],
+  );
+});
+
 test("limits of connections and buffers", () => {
   const { inbound, outbound, maxBufferBytes } = readConfig(LEAST, () => {});
   assert.equal(

@@ -46,7 +46,7 @@ const pathOf = (routes: OutboundRoutes | undefined) => {
 test("an unknown address is read by its first bytes and forwarded as it is", () => {
   const { mode, http1: routes, opaque, authority, timeout } = outboundProtocol(null, null, 80, 7);
   assert.equal(
-    [mode, routes?.only?.target, opaque.backends[0]?.target, authority, timeout],
+    [mode, routes?.only?.target, opaque.distribution.backends[0]?.target, authority, timeout],
     ["detect", { kind: "original" }, { kind: "original" }, undefined, 7],
   );
 });
@@ -66,7 +66,7 @@ test("connections of bytes: backends by weight, what is refused leads nowhere", 
   const of = (rule: object, kind = "opaque") => {
     const protocol = { [kind]: { routes: [{ snis: [], rules: [{ filters: [], ...rule }] }] } };
     const found = outboundProtocol(null, { protocol } as never, 80, 0);
-    const { backends } = kind === "tls" ? found.tls!.find("any")! : found.opaque;
+    const { backends } = kind === "tls" ? found.tls!.find("any")!.distribution : found.opaque.distribution;
     return backends.map(({ target, weight }) => {
       const where = target.kind === "balance" ? target.path : target.kind;
       return `${where}${target.kind === "nowhere" ? ` ${target.refusal}: ${target.why}` : ""} ${weight}`;

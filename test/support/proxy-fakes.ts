@@ -288,7 +288,10 @@ const baseConfig: DataPathConfig = {
   poolIdleTimeout: 3_000,
   poolMaxIdle: 10_000,
   failfastTimeout: 3_000,
+  queueCapacity: 10_000,
   maxInFlight: 100_000,
+  idleTimeout: 3_600_000,
+  backlog: 4_096,
   maxConnections: 10_000,
   keepAlive: 0,
   acceptKeepAlive: 0,
@@ -354,6 +357,10 @@ export async function startOutbound(
       inboundPort: 4143,
       localIps: [],
       refuseLoopback: false,
+      connectionQueue: {
+        capacity: 10_000,
+        failfastTimeout: options.config?.failfastTimeout ?? baseConfig.failfastTimeout,
+      },
       ...options.config,
     },
   });

@@ -3,16 +3,14 @@
 // can be reached, the one that failed longest ago is tried all the same: better a chance than none. When none is
 // named, requests wait a little, then fail fast until one is.
 import { EndpointChoice } from "../../rules/endpoint-choice.ts";
-import type { Clock, Timer } from "../../util/clock.ts";
+import type { Clock } from "../../util/clock.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
 import type { BalancerSeries } from "../telemetry/balancer-series.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { type QueueLimits, type Waiter, WaitQueue } from "./wait-queue.ts";
 
-/** Something that waits until there is an endpoint. */
-export interface Waiter {
-  onEndpoints(): void;
-  onFailfast(): void;
-}
+/** What waits for an endpoint: each kind in a queue of its own. */
+export type Waits = "request" | "connection";
 
 export interface BalancerOptions {
   readonly clock: Clock;
@@ -25,8 +23,8 @@ export interface BalancerOptions {
   ) => Endpoint;
   /** Tells two states of an endpoint apart that need different connections or labels. */
   readonly signature: (address: WeightedAddr, set: EndpointSet) => string;
-  readonly failfastTimeout: number;
-  readonly queueCapacity: number;
+  /** Of requests, and of connections of bytes. */
+  readonly queues: Readonly<Record<Waits, QueueLimits>>;
   /** So many endpoints stay in the choice whatever their breakers say. */
   readonly floor: number;
   readonly series: BalancerSeries;
@@ -43,15 +41,17 @@ export class Balancer {
   readonly #choice = new EndpointChoice();
   #ready: Endpoint[] = [];
   #failing: Endpoint[] = [];
-  /** With the time at which each began to wait, monotonic, ms. */
-  readonly #waiters = new Map<Waiter, number>();
-  #failfast = false;
-  #timer: Timer | undefined;
+  readonly #queues: Readonly<Record<Waits, WaitQueue>>;
   readonly #unsubscribe: () => void;
   #now = 0;
 
   constructor(options: BalancerOptions) {
     this.#options = options;
+    const { clock, queues, series } = options;
+    this.#queues = {
+      request: new WaitQueue(queues.request, clock, series),
+      connection: new WaitQueue(queues.connection, clock, undefined),
+    };
     this.#unsubscribe = options.watch.subscribe((set) => this.#update(set));
     if (options.watch.current) this.#update(options.watch.current);
   }
@@ -86,54 +86,22 @@ export class Balancer {
   readonly #pendingAt = (index: number): number => this.#ready[index]!.pending;
 
   /** `waiting`, or why not: `failfast` at once, or `full`. */
-  wait(waiter: Waiter): "waiting" | "failfast" | "full" {
-    const { watch, failfastTimeout, queueCapacity, clock, series } = this.#options;
-    if (this.#failfast || watch.current?.exists === false) return "failfast";
-    if (this.#waiters.size >= queueCapacity) return "full";
-    this.#waiters.set(waiter, clock.monotonic());
-    series.queued();
-    this.#timer ??= clock.after(failfastTimeout, () => this.#enterFailfast());
-    return "waiting";
+  wait(waiter: Waiter, kind: Waits): "waiting" | "failfast" | "full" {
+    return this.#options.watch.current?.exists === false ? "failfast" : this.#queues[kind].wait(waiter);
   }
 
-  forget(waiter: Waiter): void {
-    const since = this.#waiters.get(waiter);
-    if (since === undefined) return;
-    this.#waiters.delete(waiter);
-    this.#options.series.unqueued(this.#options.clock.monotonic() - since);
+  forget(waiter: Waiter, kind: Waits): void {
+    this.#queues[kind].forget(waiter);
   }
 
   close(): void {
     this.#unsubscribe();
     this.#options.watch.close();
-    this.#options.clock.clear(this.#timer);
     for (const { endpoint } of this.#members.values()) endpoint.retire();
     this.#members.clear();
     this.#regroup();
-    this.#enterFailfast();
-  }
-
-  #enterFailfast(): void {
-    const { series, clock } = this.#options;
-    this.#timer = undefined;
-    this.#failfast = true;
-    series.shut(clock.now());
-    for (const waiter of [...this.#waiters.keys()]) {
-      this.forget(waiter);
-      waiter.onFailfast();
-    }
-  }
-
-  #leaveFailfast(): void {
-    const { series, clock } = this.#options;
-    clock.clear(this.#timer);
-    this.#timer = undefined;
-    if (this.#failfast) series.opened(clock.now());
-    this.#failfast = false;
-    for (const waiter of [...this.#waiters.keys()]) {
-      this.forget(waiter);
-      waiter.onEndpoints();
-    }
+    this.#queues.request.shut();
+    this.#queues.connection.shut();
   }
 
   #update(set: EndpointSet): void {
@@ -179,6 +147,8 @@ export class Balancer {
     this.#ready = ready;
     this.#choice.update(ready, local);
     series.counts(ready.length, this.#members.size - ready.length);
-    if (this.#members.size > 0) this.#leaveFailfast();
+    if (this.#members.size === 0) return;
+    this.#queues.request.open();
+    this.#queues.connection.open();
   };
 }

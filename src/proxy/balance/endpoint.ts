@@ -28,6 +28,8 @@ export interface Shared {
   readonly pool: PoolOptions;
   /** Of probes to endpoints that failed; undefined: they are not probed, the next request tries. */
   readonly backoff: BackoffOptions | undefined;
+  /** Requests that may wait for a stream of an endpoint. */
+  readonly maxWaiting: number;
   /** Requests that wait for response headers. */
   inFlight: number;
 }
@@ -183,6 +185,7 @@ export class Endpoint implements ClientOwner, Route {
       dial: this.#shared.dial,
       target: this.target,
       params: this.#options.http2 ?? DEFAULT_HTTP2_PARAMS,
+      maxWaiting: this.#shared.maxWaiting,
       tcp: () => this.tcp,
       onConnected: () => this.recovered(),
       onConnectFailed: (error) => this.noteFailure(error),

@@ -15,8 +15,6 @@ import { DialError, type DialOptions, type DialTarget } from "../transport/dial.
 const MAX_CONNECTIONS = 8;
 /** Streams that a connection is believed to have room for until it says otherwise. */
 const ASSUMED_STREAMS = 100;
-/** Exchanges that wait for a stream of one endpoint. */
-const MAX_WAITING = 10_000;
 /** An unused connection is kept this long, ms; a further one shorter. */
 const IDLE_TIMEOUT = 60_000;
 const SURPLUS_IDLE_TIMEOUT = 3_000;
@@ -28,6 +26,8 @@ export interface Http2PoolOptions {
   readonly dial: DialOptions;
   readonly target: DialTarget;
   readonly params: Http2Params;
+  /** Exchanges that may wait for a stream. */
+  readonly maxWaiting: number;
   readonly tcp: () => TcpSeries;
   /** A connection was made, or could not be. */
   readonly onConnected: () => void;
@@ -61,7 +61,7 @@ export class Http2Pool implements ConnectionOwner, UpstreamOwner {
   /** A stream for `exchange`, now or when there is one; undefined when too many wait for one already. */
   take(exchange: Exchange): Http2Upstream | undefined {
     const connection = this.#choose();
-    if (connection === undefined && this.#waiting.size >= MAX_WAITING) return undefined;
+    if (connection === undefined && this.#waiting.size >= this.#options.maxWaiting) return undefined;
     const upstream = new Http2Upstream(this, exchange.version === 1);
     if (connection) upstream.admit(connection);
     else {

@@ -1,22 +1,14 @@
 // What the data path asks of the control plane, as streams of gRPC: profiles, policies, endpoints.
 import { isIP } from "node:net";
-import { addressKey, addressOf, addressText } from "../../api/address.ts";
-import type { MessageOf } from "../../api/codec.ts";
+import { addressKey, addressOf } from "../../api/address.ts";
 import * as destination from "../../api/destination.ts";
 import * as inbound from "../../api/inbound.ts";
 import * as outbound from "../../api/outbound.ts";
 import { type DefaultPolicy, defaultServer } from "../../rules/default-policy.ts";
 import type { Clock } from "../../util/clock.ts";
 import { type PortRange, portSetHas } from "../../util/port-set.ts";
-import type {
-  DestinationProfile,
-  Discovery,
-  EndpointSet,
-  OutboundPolicy,
-  Server,
-  Watch,
-  WeightedAddr,
-} from "../ports.ts";
+import type { DestinationProfile, Discovery, EndpointSet, OutboundPolicy, Server, Watch } from "../ports.ts";
+import { EndpointUpdates, NO_ENDPOINTS } from "./endpoint-updates.ts";
 import type { GrpcClient } from "./grpc-client.ts";
 import { SharedWatches, StreamWatch } from "./stream-watch.ts";
 
@@ -37,8 +29,6 @@ export interface ControlDiscoveryOptions {
   readonly clusterNetworks: readonly string[];
   readonly opaquePorts: readonly PortRange[];
 }
-
-const NO_ENDPOINTS: EndpointSet = { exists: false, endpoints: new Map(), metricLabels: {} };
 
 export class ControlDiscovery implements Discovery {
   readonly #options: ControlDiscoveryOptions;
@@ -94,16 +84,14 @@ export class ControlDiscovery implements Discovery {
   endpoints(path: string): Watch<EndpointSet> {
     const { destination: client, clock, context, streamTimeout } = this.#options;
     return this.#endpoints.hold(path, (onClose) => {
-      let current = NO_ENDPOINTS;
+      const updates = new EndpointUpdates();
       return new StreamWatch({
         client,
         clock,
         method: destination.Get,
         request: { path, contextToken: context },
-        take: (update, fresh) => {
-          current = applyUpdate(fresh ? NO_ENDPOINTS : current, update);
-          return current;
-        },
+        take: (update, fresh, known) => updates.take(update, fresh, known),
+        settled: () => updates.settle(),
         absent: NO_ENDPOINTS,
         timeout: streamTimeout,
         onClose,
@@ -146,26 +134,6 @@ export class ControlDiscovery implements Discovery {
   close(): void {
     for (const watches of [this.#profiles, this.#outbound, this.#endpoints, this.#servers]) watches.close();
   }
-}
-
-/** The set after an update; a new object, so that holders of the old one see no change under their hands. */
-export function applyUpdate(set: EndpointSet, update: MessageOf<typeof destination.Update>): EndpointSet {
-  if (update.noEndpoints)
-    return { exists: update.noEndpoints.exists, endpoints: new Map(), metricLabels: set.metricLabels };
-  const endpoints = new Map<string, WeightedAddr>(set.endpoints);
-  let { metricLabels } = set;
-  if (update.add) {
-    metricLabels = update.add.metricLabels;
-    for (const endpoint of update.add.addrs) {
-      const at = addressText(endpoint.addr);
-      if (at) endpoints.set(addressKey(at.ip, at.port), endpoint);
-    }
-  }
-  for (const address of update.remove?.addrs ?? []) {
-    const at = addressText(address);
-    if (at) endpoints.delete(addressKey(at.ip, at.port));
-  }
-  return { exists: true, endpoints, metricLabels };
 }
 
 function fixed<T>(value: T): Watch<T> {

@@ -11,8 +11,13 @@ export interface StreamWatchOptions<Q, R, T> {
   readonly method: Method<Q, R>;
   readonly request: Partially<Q>;
   readonly clock: Clock;
-  /** The value after a message. `fresh` says that it is the first of a (new) stream: it replaces what was known. */
-  readonly take: (message: R, fresh: boolean) => T;
+  /** The value after a message. `fresh` says that it is the first of a (new) stream: it replaces what was `known`. */
+  readonly take: (message: R, fresh: boolean, known: T | undefined) => T;
+  /**
+   * The value when a stream that took the place of another has told what it knew to begin with: that is, has been silent
+   * for a while. Absent: each message tells all.
+   */
+  readonly settled?: () => T;
   /**
    * The value when the control plane has none, or does not answer in time; later answers replace it. Without it, that
    * there is none is no answer: what was known holds, and it is asked again soon.
@@ -29,6 +34,9 @@ export interface StreamWatchOptions<Q, R, T> {
 const BACKOFF = { min: 100, max: 10_000, jitter: 0.5 };
 /** What does not exist may come to be: it is asked for again after this long, ms. */
 const ABSENT_RETRY = 10_000;
+
+/** A stream that says nothing for so long has told all that it knew to begin with; it has so long for it, ms. */
+const SETTLE = { quiet: 1_000, limit: 10_000 };
 
 /** Answers of the control plane itself, as opposed to trouble in reaching it. */
 const ABSENT: readonly number[] = [
@@ -51,6 +59,9 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
   #cancel: (() => void) | undefined;
   #timer: Timer | undefined;
   #patience: Timer | undefined;
+  #settling: Timer | undefined;
+  /** The stream may be telling still what it knew to begin with: at most until then, monotonic, ms. */
+  #settleBy: number | undefined;
   #closed = false;
 
   constructor(options: StreamWatchOptions<Q, R, T>) {
@@ -85,28 +96,43 @@ export class StreamWatch<Q, R, T> implements Watch<T> {
     this.#cancel?.();
     this.#options.clock.clear(this.#timer);
     this.#options.clock.clear(this.#patience);
+    this.#options.clock.clear(this.#settling);
     this.#listeners.clear();
     this.#options.onClose();
   }
 
   #start(): void {
-    const { client, method, request, take } = this.#options;
+    const { client, method, request, take, settled, clock } = this.#options;
     let fresh = true;
     this.#cancel = client.call(method, request, {
       onMessage: (message) => {
-        const value = take(message, fresh);
+        const value = take(message, fresh, this.#current);
+        if (fresh && settled && this.#word !== "none") this.#settleBy = clock.monotonic() + SETTLE.limit;
         fresh = false;
         this.#word = "holds";
         this.#backoff.reset();
         this.#set(value);
+        if (this.#settleBy !== undefined) this.#settleSoon(this.#settleBy, settled!);
       },
       onEnd: (error) => this.#again(error),
+    });
+  }
+
+  #settleSoon(deadline: number, settled: () => T): void {
+    const { clock } = this.#options;
+    clock.clear(this.#settling);
+    this.#settling = clock.after(Math.min(deadline - clock.monotonic(), SETTLE.quiet), () => {
+      this.#settleBy = undefined;
+      this.#set(settled());
     });
   }
 
   #again(error: GrpcError | undefined): void {
     if (this.#closed) return;
     const { clock, absent } = this.#options;
+    // What the stream had not come to tell is not gone.
+    clock.clear(this.#settling);
+    this.#settleBy = undefined;
     const isAbsent = absent !== undefined && error !== undefined && ABSENT.includes(error.code);
     if (isAbsent) {
       this.#word = "holds";

@@ -27,6 +27,8 @@ export interface Upstream {
   /** Holds back, or lets come, the response's bytes. */
   pause(): void;
   resume(): void;
+  /** A figure that changes while what was written goes out: the server takes it, however slowly. */
+  readonly progress: number;
   /** Gives the exchange up, at any time; the handler hears nothing more. */
   cancel(): void;
 }

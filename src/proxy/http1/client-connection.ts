@@ -20,6 +20,7 @@ import {
   type DialTarget,
   dial,
 } from "../transport/dial.ts";
+import { sendingOf } from "../transport/progress.ts";
 import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { COMPLETE, Head, INCOMPLETE } from "./head.ts";
 import { HeadBuffer } from "./head-buffer.ts";
@@ -162,6 +163,10 @@ export class ClientConnection implements DialHandler, Upstream {
     if (!this.#paused) return;
     this.#paused = false;
     this.socket.resume();
+  }
+
+  get progress(): number {
+    return sendingOf(this.socket);
   }
 
   cancel(): void {

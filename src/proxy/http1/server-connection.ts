@@ -23,6 +23,7 @@ import type { TcpSeries } from "../telemetry/series.ts";
 import { abort } from "../transport/abort.ts";
 import { HALF_CLOSED, Linger } from "../transport/linger.ts";
 import { givePage, PAGE_SIZE, takePage } from "../transport/pages.ts";
+import { progressOf, sendingOf } from "../transport/progress.ts";
 import { answer, response } from "./answer.ts";
 import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { ClientConnection, type RawHandler } from "./client-connection.ts";
@@ -49,6 +50,12 @@ const MAX_GATHERED = 4_096;
 
 /** Connections with bytes that wait for more, until the end of the turn. */
 let gathering: ServerConnection[] = [];
+
+/**
+ * After these the client is to connect anew, maybe to an address that has endpoints (reference/data-planes.md §1.8). Over
+ * HTTP/2 it is not: other requests share the connection, to routes that may be well.
+ */
+const LEAVES: ReadonlySet<PassportKey> = new Set<PassportKey>(["fail-fast"]);
 
 const NOTHING = Buffer.alloc(0);
 const CLOSE_LINE = Buffer.from("connection: close\r\n", "latin1");
@@ -366,11 +373,9 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   /** Gives the client up when it takes nothing of what waits for it. */
   #watchStall(): void {
     const { socket } = this;
-    // What was handed over and still waits in the socket has not gone out.
-    const gone = () => socket.bytesWritten - socket.writableLength;
-    const before = gone();
+    const before = sendingOf(socket);
     this.#stall = this.clock.after(STALL_TIMEOUT, () => {
-      if (gone() === before) socket.destroy();
+      if (sendingOf(socket) === before) socket.destroy();
       else this.#watchStall();
     });
   }
@@ -413,7 +418,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     if (!bothEnded || !upstream || this.#errno !== undefined) return false;
     this.#halfClosed = new Linger(
       this.clock,
-      () => 0,
+      () => upstream.progress,
       () => upstream.cancel(),
     );
     this.#halfClosed.begin();
@@ -434,7 +439,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   refuse(key: PassportKey, detail?: string): void {
     if (this.#state === CLOSED) return;
-    if (!this.#mayStay()) this.#refuseAndClose(key, detail);
+    if (LEAVES.has(key) || !this.#mayStay()) this.#refuseAndClose(key, detail);
     else {
       this.#answer(this, key, detail, false);
       this.#next();
@@ -658,7 +663,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     const { socket } = this;
     this.#halfClosed = new Linger(
       this.clock,
-      () => socket.bytesRead + socket.bytesWritten - socket.writableLength,
+      () => progressOf(socket),
       () => {
         this.service.failed(this, "idle-timeout", HALF_CLOSED);
         abort(socket);

@@ -117,7 +117,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     this.ended({ status: this.status, complete: true });
     this.#halfClosed = new Linger(
       this.clock,
-      () => 0,
+      () => upstream.progress,
       () => upstream.cancel(),
     );
     this.#halfClosed.begin();

@@ -48,6 +48,8 @@ export class Http2ServerConnection {
   readonly #onClose: (connection: Http2ServerConnection) => void;
   /** Exchanges whose responses wait for the socket. */
   readonly #waiting = new Set<Http2Exchange>();
+  /** The client was told to leave. */
+  #leaving = false;
   #errno: string | undefined;
   #stalls: Timer | undefined;
 
@@ -121,7 +123,14 @@ export class Http2ServerConnection {
     this.#waiting.delete(exchange);
   }
 
+  get idle(): boolean {
+    return this.machine.active === 0;
+  }
+
   closeWhenIdle(): void {
+    // Said again, it would no longer wait for requests that are on their way.
+    if (this.#leaving) return;
+    this.#leaving = true;
     this.machine.goAway();
   }
 

@@ -103,6 +103,10 @@ export class Http2Upstream implements Upstream, StreamHandler {
     this.#connection!.machine.consume(this.#stream!, bytes);
   }
 
+  get progress(): number {
+    return this.#stream?.queued ?? 0;
+  }
+
   cancel(): void {
     const state = this.#state;
     this.#state = DONE;

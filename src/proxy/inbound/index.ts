@@ -118,12 +118,15 @@ class Inbound implements InboundPath {
       },
       pool: { clock, idleTimeout: config.poolIdleTimeout, maxIdle: config.poolMaxIdle },
       backoff: undefined,
+      maxWaiting: config.queueCapacity,
       inFlight: 0,
     };
     this.#acceptor = new Acceptor({
       listen: config.listen,
       clock,
+      backlog: config.backlog,
       keepAlive: config.acceptKeepAlive,
+      idleTimeout: config.idleTimeout,
       userTimeout: userTimeoutOf(options.setUserTimeout, config.acceptUserTimeout),
       drainGrace: config.drainGrace,
       ready: identity.ready,

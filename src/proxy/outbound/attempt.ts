@@ -97,6 +97,10 @@ export class Attempt extends AcceptedExchange {
     this.upstream?.resume();
   }
 
+  get progress(): number {
+    return this.upstream?.progress ?? 0;
+  }
+
   /** Ends it, whatever it is doing; its owner hears nothing more. */
   giveUp(broken?: PassportKey): void {
     if (this.#over) return;

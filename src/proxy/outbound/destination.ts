@@ -2,9 +2,9 @@
 // first connection to the address, kept while any uses it, forgotten some time after.
 import { addressKey, addressOf, addressText } from "../../api/address.ts";
 import type { Labels } from "../../metrics/registry.ts";
-import { chooseBackend, type Distribution } from "../../rules/distribution.ts";
+import { chooseBackend } from "../../rules/distribution.ts";
 import type { OutboundRoutes, RouteRule, Target } from "../../rules/outbound-routes.ts";
-import { type OpaqueBackend, type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
+import { type ByteRoute, type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
 import { type BudgetOptions, DEFAULT_BUDGET, RetryBudget } from "../../rules/retry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Balancer } from "../balance/balancer.ts";
@@ -163,9 +163,9 @@ export class Destination {
   }
 
   /** Where a connection of bytes goes: drawn anew for each. */
-  draw(backends: Distribution<OpaqueBackend> = this.protocol!.opaque): Target {
+  draw({ distribution }: ByteRoute = this.protocol!.opaque): Target {
     const { random } = this.#options.clock;
-    const backend = chooseBackend(backends, ({ target }) => this.available(target), random);
+    const backend = chooseBackend(distribution, ({ target }) => this.available(target), random);
     return (
       backend?.target ?? { kind: "nowhere", refusal: "no-route", why: "no backend of its route has a weight" }
     );
@@ -191,7 +191,7 @@ export class Destination {
 
   /** Balancers of backends that are no longer the destination's; what is in flight there ends in peace. */
   #dropUnused(protocol: OutboundProtocol): void {
-    const targets = [...protocol.opaque.backends, ...(protocol.tls?.backends ?? [])].map(
+    const targets = [...protocol.opaque.distribution.backends, ...(protocol.tls?.backends ?? [])].map(
       ({ target }) => target,
     );
     for (const routes of [protocol.http1, protocol.http2])

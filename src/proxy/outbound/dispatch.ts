@@ -1,6 +1,7 @@
 // Gives exchanges to the endpoints of a balancer: to the best one now, or when there is one, or to none in time.
-import type { Balancer, Waiter } from "../balance/balancer.ts";
+import type { Balancer } from "../balance/balancer.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
+import type { Waiter } from "../balance/wait-queue.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { RequestEdits } from "../http/message.ts";
 
@@ -47,7 +48,7 @@ export class Dispatch {
       if (found) this.send(exchange, balancer, edits, avoid);
       else exchange.refuse("fail-fast", name());
     });
-    const state = balancer.wait(waiting);
+    const state = balancer.wait(waiting, "request");
     if (state === "waiting") this.#waiting.set(exchange, waiting);
     else exchange.refuse(state === "full" ? "load-shed" : "fail-fast", name());
     return undefined;
@@ -57,7 +58,7 @@ export class Dispatch {
   abandon(exchange: Exchange): void {
     const waiting = this.#waiting.get(exchange);
     if (!waiting) return;
-    waiting.balancer.forget(waiting);
+    waiting.balancer.forget(waiting, "request");
     this.#waiting.delete(exchange);
   }
 }

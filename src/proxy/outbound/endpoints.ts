@@ -10,11 +10,13 @@ import type { Labels } from "../../metrics/registry.ts";
 import { compileLoad, DEFAULT_LOAD, type LoadConfig } from "../../rules/endpoint-load.ts";
 import { type AccrualConfig, compileAccrual } from "../../rules/failure-accrual.ts";
 import { isLocal } from "../../rules/zone-spill.ts";
-import { Balancer } from "../balance/balancer.ts";
+import { Balancer, type Waits } from "../balance/balancer.ts";
 import { Endpoint, type Shared } from "../balance/endpoint.ts";
+import type { QueueLimits } from "../balance/wait-queue.ts";
 import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connection.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
 import { type BalancerFamilies, BalancerSeries } from "../telemetry/balancer-series.ts";
+import type { ConnectionFamilies } from "../telemetry/connection-series.ts";
 import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
 import type { RouteFamilies } from "../telemetry/route-series.ts";
 import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
@@ -24,10 +26,10 @@ export interface BalancerContext {
   readonly families: Families;
   readonly routes: RouteFamilies;
   readonly balancers: BalancerFamilies;
+  readonly connections: ConnectionFamilies;
   readonly shared: Shared;
   /** Where a backend's policy has none. */
-  readonly failfastTimeout: number;
-  readonly queueCapacity: number;
+  readonly queues: Readonly<Record<Waits, QueueLimits>>;
   /** Whether an address is this pod's own. */
   readonly isLocal: (ip: string) => boolean;
 }
@@ -35,8 +37,7 @@ export interface BalancerContext {
 /** What the policy of a backend says of its balancing. */
 export interface BackendPolicy {
   readonly load: LoadConfig;
-  /** Requests that may wait for an endpoint, and how long the first of them does, ms. */
-  readonly queue: { readonly capacity: number; readonly failfastTimeout: number } | undefined;
+  readonly queue: QueueLimits | undefined;
   readonly accrual: AccrualConfig | undefined;
 }
 
@@ -68,16 +69,14 @@ export function createBalancer(
   labels: Labels = { backend_name: authority ?? "" },
 ): Balancer {
   const { shared } = context;
-  const { capacity: queueCapacity, failfastTimeout } = policy.queue ?? {
-    capacity: context.queueCapacity,
-    failfastTimeout: context.failfastTimeout,
-  };
+  const { queue } = policy;
+  const queues = queue ? { request: queue, connection: queue } : context.queues;
+  const { failfastTimeout } = queues.request;
   const series = new BalancerSeries(context.balancers, labels, failfastTimeout, shared.clock.now());
   return new Balancer({
     clock: shared.clock,
     watch,
-    failfastTimeout,
-    queueCapacity,
+    queues,
     floor: policy.accrual?.minReadyEndpoints ?? 1,
     series,
     signature: (address, set) => signature(address, set),
@@ -156,7 +155,8 @@ function createEndpoint(facts: EndpointFacts): Endpoint {
     authority: address.authorityOverride?.authorityOverride || undefined,
     labels: () => ({ ...own, ...tlsLabels }),
     http: () => new HttpSeries(families, labels),
-    tcp: () => new TcpSeries(families, { ...labels, peer: "dst" }),
+    tcp: () =>
+      new TcpSeries(families, { ...labels, peer: "dst" }, context.connections.cost(address.metricLabels)),
     weight: address.weight,
     local: isLocal(address.metricLabels),
     load: policy.load,

@@ -11,8 +11,9 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { OutboundProtocol, TlsRoutes } from "../../rules/protocol.ts";
 import type { Clock } from "../../util/clock.ts";
 import { parseIp } from "../../util/ip.ts";
-import type { Balancer, Waiter } from "../balance/balancer.ts";
+import type { Balancer } from "../balance/balancer.ts";
 import type { Endpoint, Shared } from "../balance/endpoint.ts";
+import type { Waiter } from "../balance/wait-queue.ts";
 import { type ClientHello, HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
 import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
@@ -29,6 +30,7 @@ import type {
   SetUserTimeout,
 } from "../ports.ts";
 import { BalancerFamilies } from "../telemetry/balancer-series.ts";
+import { ConnectionFamilies } from "../telemetry/connection-series.ts";
 import { DetectFamilies } from "../telemetry/detect-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
@@ -80,8 +82,6 @@ const MODES: Readonly<Record<OutboundProtocol["mode"], string>> = {
   opaque: "opaq",
   tls: "tls",
 };
-/** Requests that may wait for an endpoint, per destination. */
-const QUEUE_CAPACITY = 10_000;
 
 class Outbound implements OutboundPath {
   readonly #options: OutboundOptions;
@@ -91,6 +91,7 @@ class Outbound implements OutboundPath {
   readonly #protocols: Family<CounterSeries>;
   readonly #errors: ErrorLog;
   readonly #shared: Shared;
+  readonly #connections: ConnectionFamilies;
   readonly #balancers: BalancerContext;
   readonly #limits: RouteLimits;
   readonly #destinations = new Map<string, Destination>();
@@ -117,21 +118,28 @@ class Outbound implements OutboundPath {
       },
       pool: { clock, idleTimeout: config.poolIdleTimeout, maxIdle: config.poolMaxIdle },
       backoff: config.connectBackoff,
+      maxWaiting: config.queueCapacity,
       inFlight: 0,
     };
+    this.#connections = new ConnectionFamilies(registry);
     this.#balancers = {
+      connections: this.#connections,
       families: this.#families,
       routes: new RouteFamilies(registry),
       balancers: new BalancerFamilies(registry),
       shared: this.#shared,
-      failfastTimeout: config.failfastTimeout,
-      queueCapacity: QUEUE_CAPACITY,
+      queues: {
+        request: { capacity: config.queueCapacity, failfastTimeout: config.failfastTimeout },
+        connection: config.connectionQueue,
+      },
       isLocal: (ip) => config.localIps.includes(ip),
     };
     this.#acceptor = new Acceptor({
       listen: config.listen,
       clock,
+      backlog: config.backlog,
       keepAlive: config.acceptKeepAlive,
+      idleTimeout: config.idleTimeout,
       userTimeout: userTimeoutOf(options.setUserTimeout, config.acceptUserTimeout),
       drainGrace: config.drainGrace,
       ready: identity.ready,
@@ -246,12 +254,13 @@ class Outbound implements OutboundPath {
         const ended = why === "ended";
         const ms = this.#options.clock.monotonic() - began;
         this.#detection.observe(verdict, why, ms, destination.parentLabels);
-        const http = verdict === "http1" || verdict === "http2" || mode === "http1";
-        if (http || (ended && bytes.length === 0)) hedge?.drop();
+        // What looks like HTTP is taken for it; and a destination of HTTP takes nothing else, as inbound.
+        const http1 = verdict === "http1" || (mode === "http1" && verdict !== "http2");
+        const http2 = verdict === "http2" || (mode === "http2" && verdict !== "http1");
+        if (http1 || http2 || (ended && bytes.length === 0)) hedge?.drop();
         if (ended && bytes.length === 0) socket.end();
-        else if (verdict === "http1" || (mode === "http1" && verdict !== "http2"))
-          this.#http1(socket, destination, bytes);
-        else if (verdict === "http2") this.#http2(socket, destination, bytes);
+        else if (http1) this.#http1(socket, destination, bytes);
+        else if (http2) this.#http2(socket, destination, bytes);
         else if (hedge?.connected) this.#forward(socket, destination, bytes, ended, hedge, target);
         else this.#forward(socket, destination, bytes, ended, hedge);
       },
@@ -271,9 +280,17 @@ class Outbound implements OutboundPath {
       { clock, timeout, limit: HELLO_LIMIT, decide },
       (hello, bytes, why) => {
         const sni = hello?.kind === "hello" ? hello.sni : undefined;
-        const backends = hello?.kind === "hello" ? routes.find(sni) : undefined;
-        if (backends)
-          this.#forward(socket, destination, bytes, why === "ended", undefined, destination.draw(backends));
+        const route = hello?.kind === "hello" ? routes.find(sni) : undefined;
+        if (route)
+          this.#forward(
+            socket,
+            destination,
+            bytes,
+            why === "ended",
+            undefined,
+            destination.draw(route),
+            this.#connections.opened("tls", destination.parentLabels, route.ref),
+          );
         else
           this.#refuse(
             socket,
@@ -357,21 +374,29 @@ class Outbound implements OutboundPath {
     ended: boolean,
     hedge?: Hedge<Endpoint>,
     target: Target = destination.draw(),
+    series = this.#connections.opened("tcp", destination.parentLabels, destination.protocol!.opaque.ref),
   ): void {
     if (target.kind === "nowhere") {
+      series.closed(target.refusal);
       this.#refuse(socket, target.refusal, target.why);
       return;
     }
     const balancer = () => destination.balancer(target);
-    const attempt = new OpaqueAttempt(this.#shared, destination, balancer, (key, detail) =>
-      this.#refuse(socket, key, detail),
-    );
+    let refused: PassportKey | undefined;
+    const refuse = (key: PassportKey, detail: string) => {
+      refused = key;
+      this.#refuse(socket, key, detail);
+    };
+    const attempt = new OpaqueAttempt(this.#shared, destination, balancer, refuse);
     const forward = new TcpForward(socket, bytes, ended, {
       clock: this.#options.clock,
       tcp: this.#sourceSeries(destination),
-      onSilent: () => this.#refuse(socket, "idle-timeout", HALF_CLOSED),
+      onSilent: () => refuse("idle-timeout", HALF_CLOSED),
       onConnectFailed: (_forward, error) => attempt.failed(error),
-      onClose: () => attempt.closed(),
+      onClose: ({ broken }) => {
+        series.closed(refused ?? (broken ? "broken" : undefined));
+        attempt.closed();
+      },
     });
     this.#acceptor.carries(socket, forward);
     const endpoint = hedge?.connected;
@@ -441,7 +466,7 @@ class OpaqueAttempt implements Waiter {
     const balancer = this.#balancer();
     const endpoint = balancer.pick();
     if (!endpoint) {
-      const state = balancer.wait(this);
+      const state = balancer.wait(this, "connection");
       if (state === "waiting") this.#waitingAt = balancer;
       else this.#refuse(state === "full" ? "load-shed" : "fail-fast", this.#name());
       return;
@@ -469,7 +494,7 @@ class OpaqueAttempt implements Waiter {
     this.#forward = undefined;
     this.#endpoint?.done();
     this.#endpoint = undefined;
-    this.#waitingAt?.forget(this);
+    this.#waitingAt?.forget(this, "connection");
   }
 
   onEndpoints(): void {

@@ -283,6 +283,10 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     this.#attempt?.resume();
   }
 
+  get progress(): number {
+    return this.#attempt?.progress ?? 0;
+  }
+
   cancel(): void {
     this.#handler = undefined;
     this.#attempt?.giveUp();

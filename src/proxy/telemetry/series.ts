@@ -16,6 +16,32 @@ import type { Outcome } from "../http/exchange.ts";
 
 export type Direction = "inbound" | "outbound";
 
+/** Where bytes are counted. */
+export interface ByteCounters {
+  readonly read: CounterSeries;
+  readonly write: CounterSeries;
+}
+
+/** Counts in two places. */
+class BothSeries implements CounterSeries {
+  readonly #own: CounterSeries;
+  readonly #other: CounterSeries;
+
+  constructor(own: CounterSeries, other: CounterSeries) {
+    this.#own = own;
+    this.#other = other;
+  }
+
+  get value(): number {
+    return this.#own.value;
+  }
+
+  inc(by?: number): void {
+    this.#own.inc(by);
+    this.#other.inc(by);
+  }
+}
+
 /** Counters of one kind of connection. */
 export class TcpSeries {
   readonly open: CounterSeries;
@@ -26,11 +52,14 @@ export class TcpSeries {
   readonly #labels: Labels;
   #close: CloseSeries | undefined;
 
-  constructor(families: Families, labels: Labels) {
+  /** @param also where its bytes are counted beside */
+  constructor(families: Families, labels: Labels, also?: ByteCounters) {
     this.open = families.tcpOpen.labels(labels);
     this.connections = families.tcpConnections.labels(labels);
-    this.read = families.tcpRead.labels(labels);
-    this.write = families.tcpWrite.labels(labels);
+    const read = families.tcpRead.labels(labels);
+    const write = families.tcpWrite.labels(labels);
+    this.read = also ? new BothSeries(read, also.read) : read;
+    this.write = also ? new BothSeries(write, also.write) : write;
     this.#families = families;
     this.#labels = labels;
   }

@@ -9,10 +9,13 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { canonicalIp } from "../../util/ip.ts";
 import type { DataPath, SetUserTimeout } from "../ports.ts";
+import { endIdle } from "./idle.ts";
 import { readLean } from "./reads.ts";
 
 /** What a connection turned into; told when the side ends. */
 export interface Carried {
+  /** Nothing is in flight or begun. */
+  readonly idle: boolean;
   /** Leave as soon as nothing is in flight. */
   closeWhenIdle(): void;
   /** No time is left: tell whoever waits for an answer, and end. */
@@ -32,7 +35,10 @@ export interface AcceptorOptions {
   readonly maxConnections: number;
   /** The process buffers more than it may: connections are closed as they come. */
   readonly overloaded?: (() => boolean) | undefined;
+  readonly backlog: number;
   readonly keepAlive: number;
+  /** See {@link endIdle}, ms; 0: never. */
+  readonly idleTimeout: number;
   readonly userTimeout?: ((socket: net.Socket) => void) | undefined;
   readonly drainGrace: number;
   readonly onConnection: (socket: net.Socket) => void;
@@ -54,6 +60,7 @@ export class Acceptor implements DataPath {
   /** The grace is over: nothing new is served for longer than what it began. */
   #leaving = false;
   #whenEmpty: (() => void) | undefined;
+  #idle: { stop(): void } | undefined;
 
   constructor(options: AcceptorOptions) {
     this.#options = options;
@@ -71,6 +78,8 @@ export class Acceptor implements DataPath {
 
   /** Resolves once the ports are bound. */
   async listen(): Promise<void> {
+    const { idleTimeout, clock } = this.#options;
+    if (idleTimeout > 0) this.#idle = endIdle(this.#open, idleTimeout, clock);
     void this.#options.ready.then(() => this.#serveHeld());
     for (const { ip, port } of this.#options.listen) {
       const { keepAlive } = this.#options;
@@ -83,7 +92,7 @@ export class Acceptor implements DataPath {
       server.on("connection", (socket) => this.#accepted(socket));
       await new Promise<void>((resolve, reject) => {
         server.once("error", reject);
-        server.listen({ host: ip, port, backlog: 4_096 }, () => {
+        server.listen({ host: ip, port, backlog: this.#options.backlog }, () => {
           server.off("error", reject);
           resolve();
         });
@@ -180,6 +189,7 @@ export class Acceptor implements DataPath {
   }
 
   close(): void {
+    this.#idle?.stop();
     for (const server of this.#servers) server.close();
     for (const [socket, carried] of this.#open) {
       if (carried) carried.destroy();

@@ -9,6 +9,7 @@ import { abort } from "./abort.ts";
 import type { Carried } from "./acceptor.ts";
 import { type DialError, type DialHandler, type DialOptions, type DialTarget, dial } from "./dial.ts";
 import { Linger } from "./linger.ts";
+import { progressOf } from "./progress.ts";
 import { copyOf } from "./reads.ts";
 import { Relay } from "./relay.ts";
 
@@ -43,6 +44,8 @@ export class TcpForward implements DialHandler, Carried {
   readonly #linger: Linger;
   /** Upstreams tried. */
   attempts = 0;
+  /** One of its sides did not end in order. */
+  broken = false;
 
   /** @param client paused; read only once the upstream is there. `ended`: it has sent all it will. */
   constructor(client: Socket, first: Buffer, ended: boolean, options: ForwardOptions) {
@@ -52,7 +55,7 @@ export class TcpForward implements DialHandler, Carried {
     this.#options = options;
     this.#linger = new Linger(
       options.clock,
-      () => passed(client) + passed(this.#upstream),
+      () => progressOf(client) + (this.#upstream ? progressOf(this.#upstream) : 0),
       () => {
         // After a half-close, an end would say nothing new.
         if (this.#upstream) abort(this.#upstream);
@@ -70,6 +73,7 @@ export class TcpForward implements DialHandler, Carried {
     client.on("drain", () => this.#back?.drained());
     client.on("error", (error) => {
       this.#errno = errorCode(error);
+      this.broken = true;
     });
     client.once("close", () => this.#onClientClosed());
   }
@@ -152,7 +156,10 @@ export class TcpForward implements DialHandler, Carried {
       if (error === undefined) {
         this.#client.destroySoon();
         if (!this.#closed) this.#linger.begin();
-      } else abort(this.#client);
+      } else {
+        this.broken = true;
+        abort(this.#client);
+      }
     } else if (!this.#closed) this.#options.onConnectFailed(this, error!);
   }
 
@@ -172,6 +179,8 @@ export class TcpForward implements DialHandler, Carried {
     this.#options.onClose(this);
   }
 
+  readonly idle = false;
+
   /** Bytes have no idle moment: a forwarded connection lives until one of its ends, or the deadline. */
   closeWhenIdle(): void {}
 
@@ -187,8 +196,3 @@ export class TcpForward implements DialHandler, Carried {
 }
 
 const NOTHING = Buffer.alloc(0);
-
-/** Bytes that a socket has read, and sent. */
-function passed(socket: Socket | undefined): number {
-  return socket ? socket.bytesRead + socket.bytesWritten - socket.writableLength : 0;
-}

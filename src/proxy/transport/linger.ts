@@ -9,24 +9,24 @@ export const HALF_CLOSED = `one side had ended, and no byte came for ${LINGER_TI
 
 export class Linger {
   readonly #clock: Clock;
-  readonly #passed: () => number;
+  readonly #progress: () => number;
   readonly #onExpired: () => void;
   #timer: Timer | undefined;
 
-  /** @param passed how many bytes went either way so far */
-  constructor(clock: Clock, passed: () => number, onExpired: () => void) {
+  /** @param progress a figure that changes whenever bytes went either way */
+  constructor(clock: Clock, progress: () => number, onExpired: () => void) {
     this.#clock = clock;
-    this.#passed = passed;
+    this.#progress = progress;
     this.#onExpired = onExpired;
   }
 
   /** One side has ended. */
   begin(): void {
     if (this.#timer !== undefined) return;
-    const before = this.#passed();
+    const before = this.#progress();
     this.#timer = this.#clock.after(LINGER_TIMEOUT, () => {
       this.#timer = undefined;
-      if (this.#passed() === before) this.#onExpired();
+      if (this.#progress() === before) this.#onExpired();
       else this.begin();
     });
   }

@@ -2,7 +2,8 @@
 import type { Test } from "uvu";
 import * as assert from "uvu/assert";
 import { Registry } from "../../../src/metrics/registry.ts";
-import type { Balancer, Waiter } from "../../../src/proxy/balance/balancer.ts";
+import type { Balancer } from "../../../src/proxy/balance/balancer.ts";
+import type { Waiter } from "../../../src/proxy/balance/wait-queue.ts";
 import {
   type BackendPolicy,
   createBalancer,
@@ -10,6 +11,7 @@ import {
 } from "../../../src/proxy/outbound/endpoints.ts";
 import type { EndpointSet, IdentitySource } from "../../../src/proxy/ports.ts";
 import { BalancerFamilies } from "../../../src/proxy/telemetry/balancer-series.ts";
+import { ConnectionFamilies } from "../../../src/proxy/telemetry/connection-series.ts";
 import { RouteFamilies } from "../../../src/proxy/telemetry/route-series.ts";
 import { Families } from "../../../src/proxy/telemetry/series.ts";
 import type { AccrualConfig } from "../../../src/rules/failure-accrual.ts";
@@ -63,6 +65,7 @@ class World {
         families,
         routes: new RouteFamilies(this.registry),
         balancers: new BalancerFamilies(this.registry),
+        connections: new ConnectionFamilies(this.registry),
         shared: {
           clock,
           dial: {
@@ -73,10 +76,13 @@ class World {
           },
           pool: { clock, idleTimeout: 3_000, maxIdle: 100 },
           backoff: { min: 20, max: 50, jitter: 0 },
+          maxWaiting: 100,
           inFlight: 0,
         },
-        failfastTimeout: 1_000,
-        queueCapacity: 100,
+        queues: {
+          request: { capacity: 100, failfastTimeout: 1_000 },
+          connection: { capacity: 100, failfastTimeout: 1_000 },
+        },
         isLocal: () => false,
       },
       { ...NO_BACKEND_POLICY, ...policy },
@@ -122,7 +128,7 @@ class World {
       onEndpoints: () => this.#dispatch(exchange),
       onFailfast: () => exchange.refuse("fail-fast"),
     };
-    const state = balancer.wait(waiter);
+    const state = balancer.wait(waiter, "request");
     if (state !== "waiting") exchange.refuse(state === "full" ? "load-shed" : "fail-fast");
   }
 

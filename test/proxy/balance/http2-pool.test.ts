@@ -86,6 +86,7 @@ class Client {
       dial: { clock, connectTimeout: 1_000, keepAlive: 0, identity: new FakeIdentity("unused.test") },
       target: { ip: "127.0.0.1", port, tls: undefined },
       params: { ...DEFAULT_HTTP2_PARAMS, ...params },
+      maxWaiting: 10_000,
       tcp: () => new TcpSeries(families, { peer: "dst" }),
       onConnected: () => {
         this.connects += 1;

@@ -129,8 +129,50 @@ test("while the control plane is away the old endpoints stay; its first answer t
     plane.get = (_path, sender) => sender.send(add(9));
     await plane.start();
     await until(() => watch.current!.endpoints.has("10.0.0.1:9"));
+    await until(() => !watch.current!.endpoints.has("10.0.0.1:1"));
     assert.equal([...watch.current!.endpoints.keys()], ["10.0.0.1:9"]);
   }));
+
+const ports = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+const settling = [
+  {
+    name: "in several messages it never has fewer endpoints",
+    tells: [add(...ports(1, 500)), add(...ports(501, 1_000)), add(...ports(1_001, 1_199))],
+    least: 1_199,
+    settles: 1_199,
+  },
+  {
+    name: "what a message removes is gone at once",
+    tells: [{ ...add(...ports(1, 500)), remove: { addrs: [addressOf("10.0.0.1", 1_200)] } }],
+    least: 1_199,
+    settles: 500,
+  },
+  { name: "none is its whole word", tells: [{ noEndpoints: { exists: true } }], least: 0, settles: 0 },
+];
+for (const { name, tells, least, settles } of settling) {
+  test(`a control plane that comes back tells what it knows: ${name}`, () =>
+    withPlane(async (plane, _client, discovery) => {
+      plane.get = (_path, sender) => sender.send(add(...ports(1, 1_200)));
+      const watch = discovery.endpoints("a:80");
+      await watch.ready;
+      await plane.server.close();
+      const sizes: number[] = [];
+      watch.subscribe(({ endpoints }) => sizes.push(endpoints.size));
+      plane.get = (_path, sender) => {
+        for (const message of tells) sender.send(message);
+      };
+      await plane.start();
+      await until(
+        () => sizes.at(-1) === settles && sizes.length >= tells.length,
+        5_000,
+        () => `${sizes}`,
+      );
+      assert.ok(
+        sizes.slice(0, tells.length).every((size) => size >= least),
+        `${sizes}`,
+      );
+    }));
+}
 
 test("a connection that dies in the middle is made again", () =>
   withPlane(async (plane, _client, discovery) => {

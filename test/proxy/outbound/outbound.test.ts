@@ -135,11 +135,49 @@ test_("without endpoints requests wait, then fail fast, then flow when endpoints
   keep(proxy.path);
   const watch = proxy.discovery.service("127.0.0.1:80", "web", []);
   const client = keep(new RawClient(proxy.port)).send(GET);
-  assert.match(await client.sees("504"), /l5d-proxy-error: service in fail-fast: web:80/);
+  // And the client is let go: it may know another address.
+  assert.match(
+    await client.seesEnd(),
+    /^HTTP\/1.1 504 .*l5d-proxy-error: service in fail-fast: web:80.*connection: close/s,
+  );
   watch.set(endpointSet([{ port: app.port }]));
-  client.send(GET);
-  await client.sees("ok");
+  await keep(new RawClient(proxy.port)).send(GET).sees("ok");
 });
+
+test_("connections of bytes have a queue and a time of their own", async (keep) => {
+  const connectionQueue = { capacity: 1, failfastTimeout: 100 };
+  const proxy = await startOutbound(SERVICE, { config: { failfastTimeout: 60_000, connectionQueue } });
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "db", [], true);
+  const [first, second] = [keep(new RawClient(proxy.port)), keep(new RawClient(proxy.port))];
+  await Promise.all([first.seesEnd(), second.seesEnd()]);
+  const metrics = proxy.registry.expose();
+  assert.match(metrics, /outbound_tcp_errors_total\{error="load shed",code="MESH-601"\} 1\n/);
+  assert.match(metrics, /outbound_tcp_errors_total\{error="fail-fast",code="MESH-301"\} 1\n/);
+  assert.match(metrics, /outbound_tcp_route_close_total\{[^}]*error="unexpected"\} 2\n/);
+});
+
+test_("requests beyond the queue's capacity are shed", async (keep) => {
+  const proxy = await startOutbound(SERVICE, { config: { failfastTimeout: 500, queueCapacity: 1 } });
+  keep(proxy.path);
+  proxy.discovery.service("127.0.0.1:80", "web", []);
+  const clients = [GET, GET].map((bytes) => keep(new RawClient(proxy.port)).send(bytes));
+  const answers = await Promise.all(clients.map((client) => client.sees("\r\n\r\n")));
+  assert.equal(answers.map((text) => text.slice(9, 12)).sort(), ["503", "504"]);
+});
+
+for (const kind of ["http1", "http2"] as const) {
+  test_(`a destination whose policy says ${kind} takes nothing else`, async (keep) => {
+    const app = keep(await RawServer.start());
+    const proxy = await startOutbound({ ip: "127.0.0.1", port: app.port });
+    keep(proxy.path);
+    proxy.discovery.outboundPolicy("127.0.0.1", app.port);
+    proxy.discovery.policies.get(`127.0.0.1:${app.port}`)!.set({ protocol: { [kind]: { routes: [] } } });
+    const client = keep(new RawClient(proxy.port)).send("\x00\x01\x02 what is this?\r\n\r\n");
+    await client.seesEnd();
+    assert.is(app.connections.length, 0, "not a byte went through");
+  });
+}
 
 test_("a request that waits for endpoints goes on when they come", async (keep) => {
   const app = keep(await RawServer.start(answering));
