@@ -140,6 +140,42 @@ test("a trace is continued through both proxies, span by span", () =>
     assert.is(attribute("http.response.status_code")?.intValue, 200);
   }));
 
+/** The other ways to tell a context; each is told on in its own. */
+const FORMS: readonly { name: string; told: http.OutgoingHttpHeaders; on: (span: string) => object }[] = [
+  {
+    name: "B3 in one field",
+    told: { b3: `${TRACE}-${PARENT}-1` },
+    on: (span) => ({ b3: `${TRACE}-${span}-1` }),
+  },
+  {
+    name: "B3 in several",
+    told: { "x-b3-traceid": TRACE, "x-b3-spanid": PARENT, "x-b3-sampled": "1" },
+    on: (span) => ({ "x-b3-traceid": TRACE, "x-b3-spanid": span, "x-b3-sampled": "1" }),
+  },
+  {
+    name: "grpc-trace-bin",
+    told: { "grpc-trace-bin": binary(PARENT) },
+    on: (span) => ({ "grpc-trace-bin": binary(span) }),
+  },
+];
+
+function binary(span: string): string {
+  return Buffer.from(`0000${TRACE}01${span}0201`, "hex").toString("base64").replace(/=+$/, "");
+}
+
+for (const { name, told, on } of FORMS) {
+  test(`a trace is continued as it was told: ${name}`, () =>
+    world(0, async ({ port, spans, seen }) => {
+      await ask(port, "/x", told);
+      await until(() => spans.length === 2, 5_000, "two spans");
+      const server = spans.find(({ kind }) => kind === 2)!;
+      assert.ok(spans.every(({ traceId }) => traceId.toString("hex") === TRACE));
+      for (const [field, value] of Object.entries(on(server.spanId.toString("hex"))))
+        assert.ok(String(seen[0]![field]).startsWith(value), field);
+      assert.is(seen[0]!["traceparent"], undefined);
+    }));
+}
+
 test("requests without a context, or not sampled, have no span and go on as they came", () =>
   world(0, async ({ port, spans, seen, lines }) => {
     await ask(port, "/");
