@@ -17,9 +17,13 @@ export interface InvolvedObject {
 export interface EventRecorderOptions {
   /** Ask the API server for the uid of an object that comes without: `kubectl describe` finds its events by it. */
   readonly findUid?: boolean;
+  /** The same about the same object is written once in this time, ms; absent: each time. */
+  readonly repeatAfter?: number;
   readonly clock?: Clock;
 }
 
+/** Events that are remembered so as not to be repeated. */
+const MAX_REMEMBERED = 2_000;
 /** Most events that wait for the API server; further ones are dropped. */
 const MAX_PENDING = 100;
 /** Kubernetes' bound on an event's text. */
@@ -32,6 +36,9 @@ export class EventRecorder {
   readonly #log: Logger;
   readonly #findUid: boolean;
   readonly #clock: Clock;
+  readonly #repeatAfter: number | undefined;
+  /** When each was written last, the oldest first. */
+  readonly #written = new Map<string, number>();
   #pending = 0;
 
   constructor(client: KubeClient, component: string, log: Logger, options: EventRecorderOptions = {}) {
@@ -39,11 +46,12 @@ export class EventRecorder {
     this.#component = component;
     this.#log = log;
     this.#findUid = options.findUid ?? false;
+    this.#repeatAfter = options.repeatAfter;
     this.#clock = options.clock ?? systemClock;
   }
 
   record(involved: InvolvedObject, type: "Normal" | "Warning", reason: string, message: string): void {
-    if (this.#pending >= MAX_PENDING) return;
+    if (this.#pending >= MAX_PENDING || this.#isRepeated(involved, reason, message)) return;
     this.#pending += 1;
     this.#write(involved, type, reason, message)
       .catch((error) => this.#log.debug("an event was not recorded", { reason, error: errorMessage(error) }))
@@ -52,9 +60,26 @@ export class EventRecorder {
       });
   }
 
+  #isRepeated({ kind, namespace, name }: InvolvedObject, reason: string, message: string): boolean {
+    if (this.#repeatAfter === undefined) return false;
+    const key = JSON.stringify([kind, namespace, name, reason, message]);
+    const now = this.#clock.monotonic();
+    const last = this.#written.get(key);
+    if (last !== undefined && now - last < this.#repeatAfter) return true;
+    this.#written.delete(key);
+    this.#written.set(key, now);
+    if (this.#written.size > MAX_REMEMBERED) {
+      const [oldest] = this.#written.keys();
+      this.#written.delete(oldest!);
+    }
+    return false;
+  }
+
   async #write(involved: InvolvedObject, type: string, reason: string, message: string): Promise<void> {
     const now = new Date(this.#clock.now()).toISOString().replace(/\.\d+Z$/, "Z");
-    const uid = involved.uid ?? (this.#findUid ? await this.#uidOf(involved) : undefined);
+    // A pod that is being admitted has no uid yet.
+    const findUid = this.#findUid && involved.kind !== "Pod";
+    const uid = involved.uid ?? (findUid ? await this.#uidOf(involved) : undefined);
     const event = {
       apiVersion: "v1",
       kind: "Event",

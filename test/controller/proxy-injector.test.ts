@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { connect } from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { InvolvedObject } from "../../src/controller/event-recorder.ts";
+import { EventRecorder, type InvolvedObject } from "../../src/controller/event-recorder.ts";
 import { createReview } from "../../src/controller/proxy-injector/review.ts";
 import { createWebhookServer, type WebhookServer } from "../../src/controller/webhook-server.ts";
 import { applyPatch, type Operation } from "../../src/inject/index.ts";
@@ -14,6 +14,8 @@ import { createLogger } from "../../src/log/logger.ts";
 import { readValues } from "../../src/manifests/values.ts";
 import { Registry } from "../../src/metrics/registry.ts";
 import { createRoot, createServerCertificate } from "../../src/pki/index.ts";
+import { ManualClock } from "../support/clock.ts";
+import { until } from "../support/until.ts";
 
 const test = suite("proxy-injector");
 const HOST = "mesh-proxy-injector.mesh-system.svc";
@@ -183,6 +185,64 @@ test("where nobody asked nothing is done and nothing is told; a dry run tells no
     assert.equal(events, []);
     assert.match(registry.expose(), /skip_reason="injection_enable_annotation_absent"/);
   }));
+
+test("a pod without a workload has its events itself; what is set is counted by name, never by value", () =>
+  withWebhook(async ({ admit, events, registry, namespaces }) => {
+    namespaces.set("emoji", { "linkerd.io/inject": "enabled", "config.linkerd.io/proxy-log-level": "debug" });
+    const bare = { apiVersion: "v1", kind: "Pod", metadata: { name: "bare" }, spec: pod().spec };
+    await admit("Pod", {
+      ...bare,
+      metadata: { ...bare.metadata, annotations: { "config.linkerd.io/proxy-uid": "9" } },
+    });
+    assert.equal(
+      events.map(({ involved, reason }) => `${involved.kind}/${involved.name} ${reason}`),
+      ["Pod/bare Injected"],
+    );
+    await admit("Pod", { ...bare, metadata: { generateName: "bare-" } });
+    assert.is(events.length, 1, "one without a name cannot be told of");
+    const metrics = registry.expose();
+    assert.match(metrics, /requests_total\{owner_kind="",namespace="emoji",[^}]*proxy_uid="true"[^}]*\} 1/);
+    assert.match(
+      metrics,
+      /requests_total\{owner_kind="",namespace="emoji",[^}]*proxy_log_level="true"[^}]*\} 1/,
+    );
+    assert.not.match(metrics, "debug");
+  }));
+
+test("the same event about the same object is written once in a while", async () => {
+  const clock = new ManualClock();
+  const written: string[] = [];
+  const client = {
+    request: async (_path: string, { body }: { body: { reason: string; involvedObject: InvolvedObject } }) =>
+      void written.push(`${body.involvedObject.name} ${body.reason}`),
+  };
+  const recorder = new EventRecorder(client as never, "test", createLogger({ level: "off" }), {
+    clock,
+    repeatAfter: 60_000,
+  });
+  const about = (name: string) => ({
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    name,
+    namespace: "emoji",
+    uid: "u",
+  });
+  for (let i = 0; i < 5; i += 1) recorder.record(about("web"), "Normal", "Injected", "done");
+  recorder.record(about("api"), "Normal", "Injected", "done");
+  recorder.record(about("web"), "Warning", "InvalidSetting", "a");
+  recorder.record(about("web"), "Warning", "InvalidSetting", "b");
+  await until(() => written.length === 4);
+  await clock.advance(60_000);
+  recorder.record(about("web"), "Normal", "Injected", "done");
+  await until(() => written.length === 5);
+  assert.equal(written, [
+    "web Injected",
+    "api Injected",
+    "web InvalidSetting",
+    "web InvalidSetting",
+    "web Injected",
+  ]);
+});
 
 test("a setting that is wrong warns whoever created the pod", () =>
   withWebhook(async ({ admit }) => {

@@ -142,6 +142,34 @@ test("running again leaves the same rules, and rules of others alone", async () 
   });
 });
 
+test("the validator fails where there are no rules, and passes where they are laid", async () => {
+  await withNetwork(async ({ pod }) => {
+    const validate = () =>
+      execa(
+        "nsenter",
+        [
+          ...enter(pod),
+          "setpriv",
+          "--reuid=65534",
+          "--clear-groups",
+          process.execPath,
+          ...source("src/entry/network-validator.ts"),
+          // The other stands for the proxy.
+          "--listen-addr=0.0.0.0:4150",
+          "--timeout=2s",
+        ],
+        { cwd: root, reject: false },
+      );
+    const without = await validate();
+    assert.is(without.exitCode, 95, without.stderr);
+    assert.match(without.stderr, "not redirected to the proxy");
+    assert.match(without.stderr, "CNI plugin");
+    await proxyInit(pod, "--outgoing-proxy-port=4150");
+    const { exitCode, stderr } = await validate();
+    assert.is(exitCode, 0, stderr);
+  });
+});
+
 test("without NET_ADMIN it says so and exits 1", async () => {
   await withNetwork(async ({ pod }) => {
     const result = await execa(

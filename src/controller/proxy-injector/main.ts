@@ -18,6 +18,9 @@ import { createReview } from "./review.ts";
 /** Well below the webhook's own time limit, ms. */
 const NAMESPACE_TIMEOUT = 3_000;
 
+/** A workload's pods are many, and are made again and again when they cannot start; its events need not be, ms. */
+const REPEAT_EVENTS_AFTER = 600_000;
+
 export function main(run: typeof runController = runController): Promise<void> {
   return run("proxy-injector", { port: 8443, adminPort: 9995 }, async (process) => {
     const { env, log, client, registry } = process;
@@ -50,7 +53,11 @@ export function main(run: typeof runController = runController): Promise<void> {
         throw error;
       }
     };
-    const events = new EventRecorder(client, "linkerd-proxy-injector", log, { findUid: true });
+    const events = new EventRecorder(client, "linkerd-proxy-injector", log, {
+      findUid: true,
+      repeatAfter: REPEAT_EVENTS_AFTER,
+      clock: process.clock,
+    });
     const review = createReview({
       values: () => values!,
       annotationsOf: async (name) =>

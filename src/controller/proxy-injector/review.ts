@@ -1,11 +1,12 @@
 // One review from request to answer: what the decision needs is fetched, and what was decided is counted and told.
 
+import { SETTING_KEYS } from "../../inject/index.ts";
 import type { Logger } from "../../log/logger.ts";
 import type { Values } from "../../manifests/values.ts";
 import type { Registry } from "../../metrics/registry.ts";
 import { SKIP_TEXT } from "../../rules/injection.ts";
 import type { AdmissionRequest } from "../admission-review.ts";
-import type { EventRecorder } from "../event-recorder.ts";
+import type { EventRecorder, InvolvedObject } from "../event-recorder.ts";
 import type { Review } from "../webhook-server.ts";
 import { type Decision, decideAdmission } from "./admission.ts";
 
@@ -28,10 +29,18 @@ export function createReview({ values, annotationsOf, events, registry, log }: R
     "proxy_inject_admission_responses_total",
     "Answers about pods, with what was decided.",
   );
-  const report = (request: AdmissionRequest, { verdict, owner, problems }: Decision) => {
+  const report = (
+    request: AdmissionRequest,
+    { verdict, owner, problems }: Decision,
+    inherited: Readonly<Record<string, string>>,
+  ) => {
     if (!verdict) return;
     const namespace = request.namespace ?? "";
-    const labels = { owner_kind: owner?.kind.toLowerCase() ?? "", namespace };
+    const labels = {
+      owner_kind: owner?.kind.toLowerCase() ?? "",
+      namespace,
+      ...settingLabels(inherited, request.object?.metadata?.annotations ?? {}),
+    };
     requests.labels(labels).inc();
     responses
       .labels({
@@ -44,11 +53,10 @@ export function createReview({ values, annotationsOf, events, registry, log }: R
     const subject = `${namespace}/${owner?.name ?? request.object?.metadata?.name ?? "pod"}`;
     log.info(verdict.inject ? "injected" : "not injected", { subject, reason: verdict.reasons[0] });
     for (const problem of problems) log.warn("a setting has no effect", { subject, problem });
-    if (request.dryRun || !owner || !OWNER_VERSIONS[owner.kind]) return;
+    const involved = involvedObject(request, owner);
+    if (request.dryRun || !involved) return;
     // Nobody asked for a proxy: an event for every pod of the cluster would only be noise.
     if (verdict.reasons[0] === "injection_enable_annotation_absent") return;
-    const { kind, name } = owner;
-    const involved = { apiVersion: OWNER_VERSIONS[kind]!, kind, name, namespace };
     if (verdict.inject) events.record(involved, "Normal", "Injected", "Linkerd sidecar proxy injected");
     else {
       const reason = SKIP_TEXT[verdict.reasons[0]!];
@@ -58,13 +66,32 @@ export function createReview({ values, annotationsOf, events, registry, log }: R
   };
   return async (request) => {
     const namespace = request.namespace ?? "";
-    const decision = decideAdmission(request, {
-      values: values(),
-      namespaceAnnotations: namespace === "" ? {} : await annotationsOf(namespace),
-    });
-    report(request, decision);
+    const namespaceAnnotations = namespace === "" ? {} : await annotationsOf(namespace);
+    const decision = decideAdmission(request, { values: values(), namespaceAnnotations });
+    report(request, decision, namespaceAnnotations);
     return decision.response;
   };
+}
+
+/** One label a setting that is given, by namespace or pod. Not its value: of values there is no end. */
+function settingLabels(...annotations: readonly Readonly<Record<string, string>>[]): Record<string, string> {
+  const given = SETTING_KEYS.filter((key) => annotations.some((each) => each[key] !== undefined));
+  return Object.fromEntries(
+    given.map((key) => [key.slice(key.indexOf("/") + 1).replaceAll(/[^a-z0-9]/g, "_"), "true"]),
+  );
+}
+
+/** Whose events tell of a pod: its workload, or itself when it has none; undefined for one without a name yet. */
+function involvedObject(
+  { namespace = "", object }: AdmissionRequest,
+  owner: Decision["owner"],
+): InvolvedObject | undefined {
+  if (!owner) {
+    const name = object?.metadata?.name;
+    return name === undefined ? undefined : { apiVersion: "v1", kind: "Pod", name, namespace };
+  }
+  const apiVersion = OWNER_VERSIONS[owner.kind];
+  return apiVersion === undefined ? undefined : { apiVersion, ...owner, namespace };
 }
 
 /** API versions of the kinds that own pods. */
