@@ -14,6 +14,9 @@ import {
   uninjectResource,
 } from "../../src/inject/index.ts";
 import { DEFAULT_VALUES, mergeTrees, type Values } from "../../src/manifests/values.ts";
+import { unknownFields } from "../../src/sandbox/apiserver/kinds/known-fields.ts";
+import { podDefaults } from "../../src/sandbox/apiserver/kinds/pod-defaults.ts";
+import { podErrors } from "../../src/sandbox/apiserver/kinds/pod-validation.ts";
 
 const test = suite("injection, whatever the pod");
 
@@ -254,6 +257,48 @@ test("containers of the application are not changed, and keep their order", () =
   );
 });
 
+/** What the sandbox's API server says against a pod. */
+function refusals(pod: Resource): string[] {
+  const copy = structuredClone(pod);
+  podDefaults(copy);
+  const metadata = { name: "pod", namespace: "shop", ...copy.metadata };
+  return [
+    ...podErrors({ ...copy, metadata } as never, undefined).map((error) => JSON.stringify(error)),
+    ...unknownFields("", "Pod", pod),
+  ];
+}
+
+/** The pod without what no API server takes, as far as the generator makes such things. */
+function tidied(pod: Resource): Resource {
+  // biome-ignore lint/suspicious/noExplicitAny: any part of a pod.
+  const copy = structuredClone(pod) as any;
+  const seen = new Set<string>();
+  const clean = (list: unknown, isInit: boolean) => {
+    for (const each of (list ?? []) as Record<string, unknown>[]) {
+      while (seen.has(each["name"] as string)) each["name"] += "x";
+      seen.add(each["name"] as string);
+      each["image"] ??= "image";
+      delete each["volumeMounts"];
+      if (isInit && each["restartPolicy"] !== "Always") {
+        delete each["lifecycle"];
+        delete each["readinessProbe"];
+      }
+      if (!isInit) delete each["restartPolicy"];
+      const [first] = (each["ports"] ?? []) as object[];
+      if (first) each["ports"] = [first];
+    }
+  };
+  clean(copy.spec.initContainers, true);
+  clean(copy.spec.containers, false);
+  if (copy.metadata)
+    for (const value of Object.keys(copy.metadata.labels ?? {})) copy.metadata.labels[value] = "v";
+  for (const key of Object.keys(copy.metadata?.labels ?? {}))
+    if (key.includes("~")) delete copy.metadata.labels[key];
+  for (const key of Object.keys(copy.metadata?.annotations ?? {}))
+    if (key.includes("~")) delete copy.metadata.annotations[key];
+  return copy as Resource;
+}
+
 /** The pod that a workload's controller would create. */
 function podOf(resource: Resource): Resource {
   const { template: pod } = templateOf(resource)!;
@@ -274,6 +319,7 @@ test("the webhook makes of a pod what the command line makes of its template, an
     const { "linkerd.io/created-by": by, ...rest } = pod?.metadata?.annotations ?? {};
     return { labels: pod?.metadata?.labels, annotations: rest, spec: pod?.spec, by: by?.split(" ")[0] };
   };
+  let valid = 0;
   fc.assert(
     fc.property(workload, values, (resource, effective) => {
       const pod = podOf(resource);
@@ -296,6 +342,11 @@ test("the webhook makes of a pod what the command line makes of its template, an
       };
       const byWebhook = review(pod);
       assert.equal(review(byWebhook), byWebhook, "a second time it changes nothing");
+      const tidy = tidied(pod);
+      if (refusals(tidy).length === 0) {
+        valid += 1;
+        assert.equal(refusals(review(tidy)), [], "the API server takes it");
+      }
       const byHand = inject(resource, { mode: "manual", ingress: false, annotations: {}, values: effective });
       const [one, other] = [comparable(byWebhook as PodTemplate), comparable(templateOf(byHand)!.template)];
       assert.is(one.by, "linkerd/proxy-injector");
@@ -312,6 +363,7 @@ test("the webhook makes of a pod what the command line makes of its template, an
     }),
     RUNS,
   );
+  assert.ok(valid > 200, `${valid} of the pods were valid before`);
 });
 
 test.run();
