@@ -59,6 +59,10 @@ export default class Inject extends MeshCommand<typeof Inject> {
       helpValue: "DURATION",
       summary: "How long half-closed connections are remembered; needs a privileged init container.",
     }),
+    "enable-debug-sidecar": Flags.boolean({
+      helpGroup: "PROXY",
+      summary: "Add a container that shows the pod's packets.",
+    }),
     "access-log": Flags.string({
       helpGroup: "PROXY",
       helpValue: "FORMAT",
@@ -96,9 +100,10 @@ export default class Inject extends MeshCommand<typeof Inject> {
 
   #annotations(): Record<string, string> {
     return Object.fromEntries(
-      Object.entries(this.flags).flatMap(([flag, text]) => {
+      Object.entries(this.flags).flatMap(([flag, given]) => {
         const key =
           ANNOTATIONS[flag] ?? (Object.hasOwn(proxyFlags, flag) ? `config.linkerd.io/${flag}` : undefined);
+        const text = given === true ? "true" : given;
         return key === undefined || typeof text !== "string" ? [] : [[key, text]];
       }),
     );
@@ -135,4 +140,5 @@ const ANNOTATIONS: Readonly<Record<string, string>> = {
   "require-identity-on-inbound-ports": "config.linkerd.io/proxy-require-identity-inbound-ports",
   "close-wait-timeout": "config.linkerd.io/close-wait-timeout",
   "access-log": "config.linkerd.io/access-log",
+  "enable-debug-sidecar": "config.linkerd.io/enable-debug-sidecar",
 };

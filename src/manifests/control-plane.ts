@@ -92,8 +92,8 @@ function namespaceOf(values: Values): Manifest {
         [KEYS.isControlPlane]: "true",
         [KEYS.admissionWebhooks]: "disabled",
         [KEYS.controlPlaneNs]: values.namespace,
-        // The redirect needs NET_ADMIN, which the baseline level forbids.
-        "pod-security.kubernetes.io/enforce": "privileged",
+        // Laying the redirect needs NET_ADMIN, which the baseline level forbids.
+        "pod-security.kubernetes.io/enforce": values.cniEnabled ? "restricted" : "privileged",
       },
       annotations: { [KEYS.inject]: "disabled" },
     },

@@ -25,7 +25,15 @@ spec:
 
 test("inject annotates, tells what it did on stderr, and uninject takes it back", async () => {
   const path = file("web.yaml", WEB);
-  const injected = await runCommand("inject", path, "--skip-outbound-ports", "25");
+  const injected = await runCommand(
+    "inject",
+    path,
+    "--skip-outbound-ports",
+    "25",
+    "--opaque-ports",
+    "",
+    "--enable-debug-sidecar",
+  );
   assert.is(injected.code, 0);
   assert.is(
     injected.stderr,
@@ -35,6 +43,8 @@ test("inject annotates, tells what it did on stderr, and uninject takes it back"
   assert.equal(spec.template.metadata.annotations, {
     "linkerd.io/inject": "enabled",
     "config.linkerd.io/skip-outbound-ports": "25",
+    "config.linkerd.io/opaque-ports": "",
+    "config.linkerd.io/enable-debug-sidecar": "true",
   });
   const plain = await runCommand("inject", path);
   const back = await runCommand("uninject", file("injected.yaml", plain.stdout));

@@ -53,6 +53,26 @@ const podOf = (name: string): PodSpec =>
 const envOf = (container: Container) =>
   Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
 
+test("where a CNI plugin lays the rules the control plane needs no rights at all", () => {
+  const all = controlPlane({ values: { ...values, cniEnabled: true }, identity, webhooks });
+  const [namespace] = all;
+  assert.is(namespace!.metadata.labels?.["pod-security.kubernetes.io/enforce"], "restricted");
+  const pods = all.flatMap(({ kind, ...rest }) =>
+    kind === "Deployment" ? [(rest["spec"] as { template: { spec: PodSpec } }).template.spec] : [],
+  );
+  assert.is(pods.length, 5);
+  for (const { initContainers, containers } of pods) {
+    assert.equal(
+      initContainers.map(({ name }) => name),
+      ["linkerd-network-validator", "linkerd-proxy"],
+    );
+    for (const { securityContext } of [...initContainers, ...containers]) {
+      assert.is(securityContext.runAsNonRoot, true);
+      assert.equal(securityContext.capabilities, { drop: ["ALL"] });
+    }
+  }
+});
+
 test("every object of an installation", () => {
   assert.equal(
     objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
