@@ -74,6 +74,8 @@ export class Container implements ContainerView {
   /** Whether an instance was started before: its next start counts as a restart. */
   #ran = false;
   #starting: Promise<void> | undefined;
+  /** It starts, or its postStart hook runs: until that is over the pod's further containers are not started. */
+  holdsOthers = false;
   #stopping: Promise<void> | undefined;
   #killReason: string | undefined;
 
@@ -114,6 +116,7 @@ export class Container implements ContainerView {
   /** Starts the next instance unless one runs. What goes wrong shows in the state. */
   start(): void {
     if (this.running || this.startDelay > 0) return;
+    this.holdsOthers = this.kind !== "init" && this.spec.lifecycle?.postStart !== undefined;
     this.#starting = this.#start().finally(() => {
       this.#starting = undefined;
       this.#host.changed();
@@ -136,6 +139,7 @@ export class Container implements ContainerView {
       host.changed();
       void this.#afterStart(instance);
     } catch (error) {
+      this.holdsOthers = false;
       this.#startableAt = host.clock.monotonic() + START_RETRY_MS;
       if (this.state.kind === "terminated") this.last = this.state;
       const reason =
@@ -157,6 +161,8 @@ export class Container implements ContainerView {
     if (hook) {
       const { ok, message } = await this.#hook(hook, instance);
       if (this.instance !== instance) return;
+      this.holdsOthers = false;
+      this.#host.changed();
       if (!ok) {
         this.#host.event("Warning", "FailedPostStartHook", `PostStartHook failed: ${message}`, this);
         void this.stop(MIN_GRACE_MS, "FailedPostStartHook");
@@ -295,6 +301,7 @@ export class Container implements ContainerView {
     for (const prober of this.#probers) prober.stop();
     this.#probers = [];
     this.instance = undefined;
+    this.holdsOthers = false;
     this.ready = false;
     this.started = false;
     const { startedAt } = this.state as Running;

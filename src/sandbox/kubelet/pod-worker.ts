@@ -360,6 +360,7 @@ export class PodWorker implements ContainerHost {
     const main = this.containers.filter((container) => container.kind === "main");
     for (const container of main) {
       if (!container.running && this.#mayRun(container)) this.#startOrWait(container);
+      if (container.holdsOthers) break;
     }
     const over = main.every((container) => container.state.kind === "terminated" && !this.#mayRun(container));
     const sidecars = this.containers.filter((container) => container.kind === "sidecar" && container.running);

@@ -34,6 +34,22 @@ test("init containers run one by one, sidecars stay, then the main containers st
   assert.is(pod["status"].initContainerStatuses[1].started, true);
 });
 
+test("a container's postStart hook holds back those after it, until it is over or the container is", async ({
+  node,
+}) => {
+  const hooked = (name: string, seconds: number) =>
+    container(name, { lifecycle: { postStart: { sleep: { seconds } } } });
+  await node.create("p", { containers: [hooked("first", 2), container("second")] });
+  await node.running("first");
+  assert.not(node.journal.includes("start second"));
+  await node.running("second");
+  await node.create("q", { restartPolicy: "Never", containers: [hooked("ends", 3600), container("next")] });
+  const ends = await node.running("ends");
+  assert.not(node.journal.includes("start next"));
+  ends.end(0);
+  await node.running("next");
+});
+
 test("a failing init container is tried again and holds the others back", async ({ node }) => {
   await node.create("p", { initContainers: [container("init")], containers: [container("a")] });
   (await node.running("init")).end(1);
