@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { corpus, corpusOf, TARGETS } from "../test/fuzz/targets.ts";
+import { Chance } from "../test/support/chance.ts";
 
 /** Inputs above this are cut, bytes. */
 const MAX_INPUT = 4_096;
@@ -30,18 +31,6 @@ interface Report {
   readonly runs: number;
   readonly outcomes: readonly (readonly [outcome: string, bytes: Uint8Array])[];
   readonly find: { readonly bytes: Uint8Array; readonly why: string } | undefined;
-}
-
-/** mulberry32: small, and good enough to choose mutations. */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
 }
 
 const INTERESTING = [
@@ -87,7 +76,8 @@ function mutate(input: Buffer, other: Buffer, random: (below: number) => number)
 
 async function hunt({ target, seconds, seed, current }: Job): Promise<Report> {
   const { fuzz } = await TARGETS[target]!();
-  const random = randomOf(seed);
+  const chance = new Chance(seed);
+  const random = (limit: number) => chance.below(limit);
   const number = new Int32Array(current, 0, 2);
   const shown = Buffer.from(current, 8);
   const seeds = corpus(target).map(([, bytes]) => bytes);

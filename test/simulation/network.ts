@@ -1,0 +1,181 @@
+// A simulated network: machines, connections between them that carry bytes in order and late, and links that are cut.
+import { Duplex } from "node:stream";
+import type { Chance } from "../support/chance.ts";
+import type { MachineClock, Scheduler } from "./time.ts";
+
+/** What a stream, and a connection, of a replica may have waiting, bytes: little, so that slow subscribers are cut. */
+export const MAX_QUEUED = 16 * 1024;
+/** How long connecting is tried, ms, as the proxy's connector does. */
+const CONNECT_TIMEOUT = 3_000;
+/** A connection takes so many bytes before they arrive; what is more waits with whoever writes. */
+const IN_FLIGHT = 4 * 1024;
+
+export interface Machine {
+  readonly name: string;
+  readonly clock: MachineClock;
+  /** Takes a connection; undefined: nobody listens. */
+  accept: ((socket: Duplex) => void) | undefined;
+  /** Nothing arrives sooner than this, ms. */
+  lag: number;
+  /** It takes nothing of what is sent to it. */
+  deaf: boolean;
+}
+
+/** One end of a connection. */
+export class SimulatedSocket extends Duplex {
+  readonly machine: Machine;
+  readonly #network: Network;
+  peer!: SimulatedSocket;
+  /** What is sent arrives after this, so that nothing overtakes. */
+  last = 0;
+  inFlight = 0;
+  waiting: (() => void) | undefined;
+
+  constructor(network: Network, machine: Machine) {
+    super();
+    this.#network = network;
+    this.machine = machine;
+  }
+
+  override _read(): void {}
+
+  override _write(chunk: Buffer, _encoding: string, taken: () => void): void {
+    // Whoever wrote may use its memory again.
+    this.#network.carry(this, Buffer.from(chunk));
+    if (this.inFlight < IN_FLIGHT) taken();
+    else this.waiting = taken;
+  }
+
+  override _final(done: () => void): void {
+    this.#network.carry(this, undefined);
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#network.reset(this);
+    done(error);
+  }
+}
+
+export class Network {
+  readonly #scheduler: Scheduler;
+  readonly #chance: Chance;
+  readonly #cuts = new Map<string, number>();
+  readonly #sockets = new Set<SimulatedSocket>();
+  /** Connections that were cut because too much waited for the other end. */
+  overfull = 0;
+  /** Told before bytes are handed over: whose they are, and when they were sent. */
+  onDelivery: (to: SimulatedSocket, sentAt: number) => void = () => {};
+
+  constructor(scheduler: Scheduler, chance: Chance) {
+    this.#scheduler = scheduler;
+    this.#chance = chance;
+  }
+
+  /** Ends that are open. */
+  get sockets(): ReadonlySet<SimulatedSocket> {
+    return this.#sockets;
+  }
+
+  /** Cuts the link between two machines; what is on its way waits. Cuts add up. */
+  cut(a: string, b: string): void {
+    const key = linkOf(a, b);
+    this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + 1);
+  }
+
+  mend(a: string, b: string): void {
+    const key = linkOf(a, b);
+    const left = (this.#cuts.get(key) ?? 0) - 1;
+    if (left > 0) this.#cuts.set(key, left);
+    else this.#cuts.delete(key);
+  }
+
+  isCut(a: string, b: string): boolean {
+    return this.#cuts.has(linkOf(a, b));
+  }
+
+  /** Time on the way between two machines, ms: mostly short. */
+  latency(...machines: readonly Machine[]): number {
+    const lag = Math.max(0, ...machines.map((machine) => machine.lag));
+    const usual = this.#chance.happens(0.03) ? this.#chance.between(20, 400) : this.#chance.between(1, 5);
+    return usual + (lag > 0 ? this.#chance.between(0, lag) : 0);
+  }
+
+  connect(from: Machine, to: Machine): Promise<SimulatedSocket> {
+    return new Promise((resolve, reject) => {
+      const began = this.#scheduler.now;
+      const attempt = () => {
+        if (this.isCut(from.name, to.name)) {
+          if (this.#scheduler.now - began >= CONNECT_TIMEOUT)
+            reject(new Error(`no connection within ${CONNECT_TIMEOUT} ms`));
+          else this.#scheduler.after(500, attempt);
+          return;
+        }
+        if (!to.clock.running || !to.accept) {
+          reject(new Error(`connect ECONNREFUSED ${to.name}`));
+          return;
+        }
+        const near = new SimulatedSocket(this, from);
+        const far = new SimulatedSocket(this, to);
+        near.peer = far;
+        far.peer = near;
+        this.#sockets.add(near).add(far);
+        to.accept(far);
+        resolve(near);
+      };
+      this.#scheduler.after(this.latency(from, to), attempt);
+    });
+  }
+
+  /** @param chunk undefined: the end */
+  carry(from: SimulatedSocket, chunk: Buffer | undefined): void {
+    const size = chunk?.length ?? 0;
+    const sentAt = this.#scheduler.now;
+    from.inFlight += size;
+    from.last = Math.max(from.last, sentAt + this.latency(from.machine, from.peer.machine));
+    const arrive = () => {
+      const to = from.peer;
+      if (to.destroyed || !to.machine.clock.running) return;
+      if (to.machine.deaf || this.isCut(from.machine.name, to.machine.name)) {
+        // In order still: all that waits is looked at again in the order in which it was sent.
+        from.last = Math.max(from.last, this.#scheduler.now + 500);
+        this.#scheduler.at(this.#scheduler.now + 500, arrive);
+        return;
+      }
+      from.inFlight -= size;
+      this.onDelivery(to, sentAt);
+      to.push(chunk ?? null);
+      const { waiting } = from;
+      from.waiting = undefined;
+      waiting?.();
+    };
+    this.#scheduler.at(from.last, arrive);
+  }
+
+  /** One end is gone: the other hears of it when it can be reached. */
+  reset(socket: SimulatedSocket): void {
+    this.#sockets.delete(socket);
+    if (socket.writableLength > MAX_QUEUED) this.overfull += 1;
+    if (!socket.machine.clock.running) return;
+    const tell = () => {
+      const { peer } = socket;
+      if (peer.destroyed) return;
+      if (this.isCut(socket.machine.name, peer.machine.name)) this.#scheduler.after(500, tell);
+      else peer.destroy();
+    };
+    this.#scheduler.at(Math.max(socket.last, this.#scheduler.now + 1) + 1, tell);
+  }
+
+  /** A machine is gone. @param silently no word of it reaches those that it spoke with */
+  lose(machine: Machine, silently: boolean): void {
+    machine.clock.running = false;
+    for (const socket of [...this.#sockets]) {
+      if (socket.machine !== machine) continue;
+      this.#sockets.delete(socket);
+      const { peer } = socket;
+      if (!silently) this.#scheduler.after(this.latency(machine), () => peer.destroy());
+    }
+  }
+}
+
+const linkOf = (a: string, b: string): string => (a < b ? `${a} ${b}` : `${b} ${a}`);
