@@ -16,6 +16,14 @@ export interface Result {
   readonly stderr: string;
 }
 
+export interface Process {
+  readonly id: number;
+  readonly parent: number;
+  /** MB */
+  readonly rss: number;
+  readonly args: string;
+}
+
 export class MeshSandbox {
   readonly directory: string;
   readonly kubeconfig: string;
@@ -124,36 +132,59 @@ export class MeshSandbox {
     return out;
   }
 
-  /** The sandbox's processes whose command line has `text`, by their ids here. */
-  processes(text: string): number[] {
-    const { pid } = JSON.parse(this.mesh("sandbox", "status", "--dir", this.state, "-o", "json").stdout) as {
-      pid: number;
-    };
-    const rows = execFileSync("ps", ["-eo", "pid=,ppid=,args="], { encoding: "utf8" })
+  /** The sandbox's processes, each with those above it. */
+  tree(): Process[] {
+    const { pid } = JSON.parse(readFileSync(join(this.state, "process.json"), "utf8")) as { pid: number };
+    const rows = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], {
+      encoding: "utf8",
+      maxBuffer: 64 * 1024 * 1024,
+    })
       .split("\n")
-      .map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line))
-      .filter((row) => row !== null);
+      .map((line) => /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(.*)$/.exec(line))
+      .filter((row) => row !== null)
+      .map((row) => ({
+        id: Number(row[1]),
+        parent: Number(row[2]),
+        rss: Number(row[3]) / 1024,
+        args: row[4]!,
+      }));
     const inside = new Set([pid]);
     for (let grown = true; grown; ) {
       grown = false;
-      for (const [, id, parent] of rows) {
-        if (inside.has(Number(parent)) && !inside.has(Number(id))) {
-          inside.add(Number(id));
+      for (const { id, parent } of rows) {
+        if (inside.has(parent) && !inside.has(id)) {
+          inside.add(id);
           grown = true;
         }
       }
     }
-    return rows
-      .filter(([, id, , args]) => inside.has(Number(id)) && args!.includes(text))
-      .map(([, id]) => Number(id));
+    return rows.filter(({ id }) => inside.has(id));
   }
 
-  /** Arguments that run a command in the node's network namespace. */
-  onNode(argv: readonly string[]): string[] {
+  /** The sandbox's processes whose command line has `text`, by their ids here. */
+  processes(text: string): number[] {
+    return this.tree()
+      .filter(({ args }) => args.includes(text))
+      .map(({ id }) => id);
+  }
+
+  /** Runs a command in the node's network namespace. @throws Error with what it said when it fails */
+  node(...argv: string[]): string {
+    return output(this.onNode(argv));
+  }
+
+  /** Runs a command in the network namespace of a pod's process. @throws Error with what it said when it fails */
+  pod(process: number, ...argv: string[]): string {
+    return output(this.onNode(argv, process));
+  }
+
+  /** Arguments that run a command in the node's network namespace, or in that of a process. */
+  onNode(argv: readonly string[], of?: number): string[] {
     const [daemon] = this.processes("sandbox-daemon.js").slice(-1);
     const enter =
-      this.user === undefined && process.geteuid?.() === 0 ? ["-n"] : ["-U", "-n", "--preserve-credentials"];
-    return this.#as(["nsenter", "-t", String(daemon), ...enter, ...argv]);
+      this.user === undefined && process.geteuid?.() === 0 ? [] : ["-U", "--preserve-credentials"];
+    const network = of === undefined ? "-n" : `-n/proc/${of}/ns/net`;
+    return this.#as(["nsenter", "-t", String(daemon), network, ...enter, ...argv]);
   }
 
   #as(argv: readonly string[]): string[] {
@@ -170,6 +201,12 @@ export class MeshSandbox {
       NO_COLOR: "1",
     };
   }
+}
+
+function output([command, ...args]: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(command!, args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`${[command, ...args].join(" ")}: ${stderr}`);
+  return stdout;
 }
 
 function hasSubordinateIds(user: string): boolean {

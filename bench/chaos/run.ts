@@ -1,0 +1,291 @@
+// One chaos run: a cluster, the mesh, an application under load, events by a seed, then what is left of it all.
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
+import { join } from "node:path";
+import { KubeClient, loadKubeConfig } from "../../src/kube/index.ts";
+import { COMPONENTS, MESH_NAMESPACE } from "../../src/manifests/names.ts";
+import { MeshSandbox } from "../../test/support/mesh-sandbox.ts";
+import { until } from "../../test/support/until.ts";
+import { seeded } from "../random.ts";
+import { application, client, NAMESPACE, TIERS } from "./application.ts";
+import { Chaos, EVENTS, type EventName, Issuers, SHARES } from "./events.ts";
+import type { ChaosReport, Happened, Percentiles, RequestFailure, Sum } from "./verdict.ts";
+
+export interface ChaosOptions {
+  /** Of the load, s. */
+  readonly seconds: number;
+  readonly seed: number;
+  /** Of each controller. */
+  readonly controllers: number;
+  /** Mean time between two events, ms. */
+  readonly every: number;
+  readonly events: readonly EventName[];
+  /** Requests a second of each kind. */
+  readonly rates: { readonly web: number; readonly rpc: number; readonly tcp: number };
+  readonly say: (line: string) => void;
+}
+
+/** Of each tier. */
+const REPLICAS = 2;
+/** Each kind of event happens at least once in the first so many, in an order by the seed. */
+const SAMPLING = 5_000;
+/** For rollouts and containers that wait for their next start, s. */
+const PATIENCE = 420;
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Runs and takes all down again. @throws when the cluster cannot be made or does not come to rest */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const sandbox = await MeshSandbox.up();
+  try {
+    return await new Run(sandbox, options).report();
+  } finally {
+    sandbox.down();
+  }
+}
+
+interface ReplicaSet {
+  readonly metadata: { readonly name: string };
+  readonly status: { readonly containerStatuses?: readonly { readonly restartCount: number }[] };
+}
+
+interface Slice {
+  readonly endpoints: readonly {
+    readonly targetRef?: { readonly name: string };
+    readonly conditions: { readonly ready?: boolean };
+  }[];
+}
+
+class Run {
+  readonly #sandbox: MeshSandbox;
+  readonly #options: ChaosOptions;
+  readonly #events: Happened[] = [];
+  readonly #problems: string[] = [];
+  readonly #memory = new Map<string, { at: number; rss: number }[]>();
+  readonly #holders = new Map<string, string[]>();
+  readonly #busy: number[] = [];
+  #log = { sums: {} as Record<string, Sum>, failures: [] as RequestFailure[] };
+  #percentiles: Record<string, Percentiles> | undefined;
+
+  constructor(sandbox: MeshSandbox, options: ChaosOptions) {
+    this.#sandbox = sandbox;
+    this.#options = options;
+  }
+
+  async report(): Promise<ChaosReport> {
+    const { seconds, seed, controllers, rates, say } = this.#options;
+    const issuers = new Issuers();
+    this.#install(issuers);
+    say("the mesh is there");
+    this.#sandbox.apply(JSON.stringify(application(REPLICAS)));
+    this.#rolledOut();
+    this.#sandbox.apply(JSON.stringify(client({ seconds, ...rates })));
+    this.#sandbox.ask("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/client", "--timeout=60s");
+    await until(() => this.#read() > 0, 60_000, "the load");
+    say("the application is there, and its load");
+    const api = new KubeClient(await loadKubeConfig({ kubeconfig: this.#sandbox.kubeconfig }));
+    const random = seeded(seed);
+    const chaos = new Chaos(this.#sandbox, api, issuers, random, REPLICAS);
+    await this.#happen(chaos, random, performance.now() + (seconds - 10) * 1_000);
+    await chaos.rest();
+    await until(() => this.#read() > 0 && this.#percentiles, 120_000, "the end of the load");
+    this.#rolledOut();
+    await this.#endpoints();
+    this.#leaders(true);
+    api.close();
+    const { sums, failures } = this.#log;
+    return {
+      seconds,
+      seed,
+      replicas: controllers,
+      busy: this.#busy.reduce((sum, each) => sum + each, 0) / Math.max(1, this.#busy.length),
+      cores: availableParallelism(),
+      sums,
+      percentiles: this.#percentiles!,
+      failures,
+      events: this.#events,
+      problems: this.#problems,
+      memory: [...this.#memory].map(([program, samples]) => ({ program, samples })),
+      restarts: this.#restarts(),
+      leaders: Object.fromEntries([...this.#holders].map(([lease, holders]) => [lease, holders.length - 1])),
+    };
+  }
+
+  #install(issuers: Issuers): void {
+    const files = join(this.#sandbox.directory, "issuer");
+    mkdirSync(files);
+    const issuer = issuers.next();
+    const file = (name: string, text: string) => {
+      const path = join(files, name);
+      writeFileSync(path, text);
+      chmodSync(path, 0o644);
+      return path;
+    };
+    this.#sandbox.install(
+      ...["--identity-trust-anchors-file", file("root.pem", issuers.root.pem)],
+      ...["--identity-issuer-certificate-file", file("issuer.pem", issuer.pem)],
+      ...["--identity-issuer-key-file", file("issuer.key", issuer.keyPem)],
+      // Proxies renew under way.
+      ...["--identity-issuance-lifetime", "5m"],
+      ...["--controller-replicas", String(this.#options.controllers)],
+      // No pod without its proxy: it would be refused, or not be counted on.
+      ...["--set", "webhookFailurePolicy=Fail"],
+    );
+  }
+
+  async #happen(chaos: Chaos, random: () => number, end: number): Promise<void> {
+    const { every, events, say } = this.#options;
+    let sampled = 0;
+    while (performance.now() < end) {
+      const due = Math.min(end, performance.now() + every * 2 * random());
+      while (performance.now() < due) {
+        if (performance.now() - sampled > SAMPLING) {
+          sampled = performance.now();
+          this.#sample();
+        }
+        await sleep(Math.min(1_000, Math.max(0, due - performance.now())));
+      }
+      const event = choose(events, random());
+      const at = Date.now();
+      let target: string;
+      try {
+        target = await chaos.make(event);
+      } catch (error) {
+        target = "(failed)";
+        this.#problems.push(`${event}: ${(error as Error).message}`);
+      }
+      this.#events.push({ at, until: Date.now(), event, target });
+      say(
+        `${new Date(at).toISOString().slice(11, 23)} ${event}: ${target}; load ${loadavg()[0]!.toFixed(0)}; failed ${this.#log.failures.length}`,
+      );
+    }
+  }
+
+  #sample(): void {
+    const at = Date.now();
+    this.#busy.push(loadavg()[0]!);
+    for (const { rss, args } of this.#sandbox.tree()) {
+      const program = /^node .*dist\/entry\/([a-z-]+)\.js/.exec(args)?.[1];
+      if (!program) continue;
+      const samples = this.#memory.get(program) ?? [];
+      samples.push({ at, rss });
+      this.#memory.set(program, samples);
+    }
+    this.#leaders(false);
+    this.#read();
+  }
+
+  /** Reads what the load has said. @returns how many requests it has sent */
+  #read(): number {
+    const { code, stdout } = this.#sandbox.kubectl("logs", "-n", NAMESPACE, "client", "-c", "client");
+    if (code !== 0) return 0;
+    const failures: RequestFailure[] = [];
+    let sums: Record<string, Sum> = {};
+    for (const line of stdout.split("\n")) {
+      if (!line.startsWith("{")) {
+        if (line) this.#problems.push(`the load says: ${line}`);
+        continue;
+      }
+      const said = JSON.parse(line) as {
+        sums?: Record<string, Sum>;
+        failure?: RequestFailure;
+        ended?: Record<string, Percentiles>;
+      };
+      if (said.sums) sums = said.sums;
+      if (said.failure) failures.push(said.failure);
+      if (said.ended) this.#percentiles = said.ended;
+    }
+    this.#log = { sums, failures };
+    return Object.values(sums).reduce((sum, { sent }) => sum + sent, 0);
+  }
+
+  #rolledOut(): void {
+    const deployments = [
+      ...TIERS.map((tier) => [NAMESPACE, tier]),
+      ...Object.values(COMPONENTS).map(({ workload }) => [MESH_NAMESPACE, workload]),
+    ];
+    const deadline = performance.now() + PATIENCE * 1_000;
+    for (const [namespace, name] of deployments) {
+      for (;;) {
+        const { code, stdout, stderr } = this.#sandbox.kubectl(
+          ...["rollout", "status", "-n", namespace!, `deploy/${name}`, "--timeout=60s"],
+        );
+        if (code === 0) break;
+        if (performance.now() < deadline) continue;
+        this.#problems.push(`${namespace}/${name} does not come to rest: ${stdout} ${stderr}`);
+        break;
+      }
+    }
+  }
+
+  /** The clients' proxies know the endpoints that the cluster has: as many, and each of them answers. */
+  async #endpoints(): Promise<void> {
+    const webs = this.#ready("web");
+    const asked = [
+      ...(["web", "rpc", "tcp"] as const).map((tier) => ({ pod: "client", container: "client", tier })),
+      ...webs.map((pod) => ({ pod, container: "web", tier: "api" as const })),
+    ];
+    for (const { pod, container, tier } of asked) {
+      let [there, known] = [[] as string[], [] as string[]];
+      await until(() => {
+        there = this.#ready(tier);
+        known = this.#answering(pod, container, tier);
+        return there.join() === known.join();
+      }, 60_000).catch(() =>
+        this.#problems.push(`${pod} reaches ${tier} at ${known.join()}, the cluster has ${there.join()}`),
+      );
+    }
+  }
+
+  /** Names of a tier's pods, by its EndpointSlices. */
+  #ready(tier: string): string[] {
+    const { items } = this.#sandbox.json<{ items: Slice[] }>(
+      ...["get", "endpointslices", "-n", NAMESPACE, "-l", `kubernetes.io/service-name=${tier}`],
+    );
+    return items
+      .flatMap(({ endpoints }) => endpoints)
+      .filter(({ conditions }) => conditions.ready)
+      .map(({ targetRef }) => targetRef!.name)
+      .sort();
+  }
+
+  /** Names of those that answer to a pod, when it asks often. */
+  #answering(pod: string, container: string, tier: string): string[] {
+    const { stdout } = this.#sandbox.kubectl(
+      ...["exec", "-n", NAMESPACE, pod, "-c", container, "--", "node", "/programs/ask.mjs", tier],
+    );
+    return stdout.trim().split("\n").sort();
+  }
+
+  #leaders(last: boolean): void {
+    const { code, stdout } = this.#sandbox.kubectl("get", "leases", "-n", MESH_NAMESPACE, "-o", "json");
+    if (code !== 0) return;
+    const { items } = JSON.parse(stdout) as {
+      items: { metadata: { name: string }; spec: { holderIdentity?: string } }[];
+    };
+    const pods = last ? this.#sandbox.ask("get", "pods", "-n", MESH_NAMESPACE, "-o", "name") : "";
+    for (const { metadata, spec } of items) {
+      const holders = this.#holders.get(metadata.name) ?? [];
+      const holder = spec.holderIdentity ?? "";
+      if (holders.at(-1) !== holder) holders.push(holder);
+      this.#holders.set(metadata.name, holders);
+      if (last && !pods.includes(`/${holder}\n`))
+        this.#problems.push(`the Lease ${metadata.name} is held by ${holder || "nobody"}, which is no pod`);
+    }
+  }
+
+  #restarts(): number {
+    const { items } = this.#sandbox.json<{ items: ReplicaSet[] }>("get", "pods", "-n", MESH_NAMESPACE);
+    return items
+      .flatMap(({ status }) => status.containerStatuses ?? [])
+      .reduce((sum, { restartCount }) => sum + restartCount, 0);
+  }
+}
+
+function choose(events: readonly EventName[], chance: number): EventName {
+  let left = chance * events.reduce((sum, event) => sum + SHARES[event], 0);
+  for (const event of events) {
+    if (left < SHARES[event]) return event;
+    left -= SHARES[event];
+  }
+  return EVENTS[0]!;
+}
