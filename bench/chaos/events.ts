@@ -35,8 +35,6 @@ export const SHARES = {
 export type EventName = keyof typeof SHARES;
 export const EVENTS = Object.keys(SHARES) as EventName[];
 
-/** Changes of one kind after which the API server has forgotten what was before: twice what it keeps, and some. */
-const FORGOTTEN_AFTER = 2_100;
 /** The API server is away for at least as long, ms. */
 const API_AWAY = 4_000;
 const PARTITION = 6_000;
@@ -221,8 +219,10 @@ export class Chaos {
     const began = performance.now();
     try {
       this.#reset("sport", API_PORT);
-      await this.#forget();
-      await sleep(Math.max(0, API_AWAY - (performance.now() - began)));
+      // Changes that nobody hears of, and nobody will be told of later.
+      this.#kubectl("annotate", "endpointslices", "-n", NAMESPACE, "--all", "--overwrite", `chaos=${began}`);
+      process.kill(this.#sandbox.processes("sandbox-daemon.js").at(-1)!, "SIGUSR2");
+      await sleep(API_AWAY);
     } finally {
       this.#sandbox.node("iptables", "-D", ...refuse, ...how);
     }
@@ -230,29 +230,6 @@ export class Chaos {
     const gone = await this.#isGone(version.metadata.resourceVersion);
     if (!gone) throw new Error("the API server remembers what it should have forgotten: no 410");
     return `away for ${away} s, then 410`;
-  }
-
-  /** Changes an object of no importance so often that the API server forgets what slices were like before. */
-  async #forget(): Promise<void> {
-    const path = `${SLICES}/of-no-importance`;
-    const slice = {
-      apiVersion: "discovery.k8s.io/v1",
-      kind: "EndpointSlice",
-      metadata: { name: "of-no-importance", namespace: NAMESPACE },
-      addressType: "IPv4",
-      endpoints: [],
-      ports: [],
-    };
-    await this.#api.request(path).catch(() => this.#api.create(slice));
-    let left = FORGOTTEN_AFTER;
-    await Promise.all(
-      Array.from({ length: 8 }, async () => {
-        while (left > 0) {
-          left -= 1;
-          await this.#api.patch(path, { metadata: { annotations: { left: String(left) } } }, "merge");
-        }
-      }),
-    );
   }
 
   async #isGone(resourceVersion: string): Promise<boolean> {

@@ -27,7 +27,7 @@ export interface ChaosOptions {
 
 /** Of each tier. */
 const REPLICAS = 2;
-/** Each kind of event happens at least once in the first so many, in an order by the seed. */
+/** Between two looks at processes, leaders and the load, ms. */
 const SAMPLING = 5_000;
 /** For rollouts and containers that wait for their next start, s. */
 const PATIENCE = 420;
@@ -43,7 +43,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   }
 }
 
-interface ReplicaSet {
+interface RestartedPod {
   readonly metadata: { readonly name: string };
   readonly status: { readonly containerStatuses?: readonly { readonly restartCount: number }[] };
 }
@@ -231,7 +231,9 @@ class Run {
         known = this.#answering(pod, container, tier);
         return there.join() === known.join();
       }, 60_000).catch(() =>
-        this.#problems.push(`${pod} reaches ${tier} at ${known.join()}, the cluster has ${there.join()}`),
+        this.#problems.push(
+          `${pod} reaches ${tier} at ${known.join()}, the cluster has ${there.join()}; its proxy: ${this.#balancers(pod, container)}`,
+        ),
       );
     }
   }
@@ -256,6 +258,15 @@ class Run {
     return stdout.trim().split("\n").sort();
   }
 
+  /** What a pod's proxy says of its balancers. */
+  #balancers(pod: string, container: string): string {
+    const script =
+      'fetch("http://127.0.0.1:4191/metrics").then(r=>r.text()).then(t=>console.log(t.split("\\n").filter(l=>/^outbound_(http|tcp)_balancer_(p2c_)?endpoints|^outbound_.*p2c_updates/.test(l)).join(" ")))';
+    return this.#sandbox
+      .kubectl("exec", "-n", NAMESPACE, pod, "-c", container, "--", "node", "-e", script)
+      .stdout.trim();
+  }
+
   #leaders(last: boolean): void {
     const { code, stdout } = this.#sandbox.kubectl("get", "leases", "-n", MESH_NAMESPACE, "-o", "json");
     if (code !== 0) return;
@@ -274,7 +285,7 @@ class Run {
   }
 
   #restarts(): number {
-    const { items } = this.#sandbox.json<{ items: ReplicaSet[] }>("get", "pods", "-n", MESH_NAMESPACE);
+    const { items } = this.#sandbox.json<{ items: RestartedPod[] }>("get", "pods", "-n", MESH_NAMESPACE);
     return items
       .flatMap(({ status }) => status.containerStatuses ?? [])
       .reduce((sum, { restartCount }) => sum + restartCount, 0);

@@ -39,6 +39,8 @@ export interface LocalCluster extends Cluster {
   readonly tokens: TokenAuthority;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Forgets what was before now: watches from then are answered by 410. */
+  compact(): void;
   /** Flushes and closes the state directory. */
   close(): Promise<void>;
 }
@@ -139,6 +141,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Local
       );
     },
     requestToken: async (namespace, name, token) => tokens.issue(namespace, name, token),
+    compact: () => store.compact(),
     close: async () => journal?.close(),
   };
   await bootstrap(cluster);

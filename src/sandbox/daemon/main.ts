@@ -88,6 +88,11 @@ export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
     join(state, "kubeconfig"),
     renderKubeconfig({ port: settings.port, ca: credentials.ca, ...credentials.admin }),
   );
+  // What etcd's compaction does on a real cluster, for trying what a client makes of it.
+  process.on("SIGUSR2", () => {
+    cluster.compact();
+    log.info("compacted: watches from before are answered by 410");
+  });
   log.info("the sandbox is up", { port: settings.port, nodes: settings.nodes });
 
   await stopSignal();

@@ -34,7 +34,7 @@ interface Collection {
 export class Store {
   #collections = new Map<string, Collection>();
   #version = 1;
-  /** Versions up to this one were made before this process and are not in the history. */
+  /** Versions up to this one were made before this process, or a compaction, and are not in the history. */
   #floor = 1;
   #journal: Journal | undefined;
   #listeners = new Set<(change: Change) => void>();
@@ -151,6 +151,15 @@ export class Store {
       else low = middle + 1;
     }
     return history.slice(low);
+  }
+
+  /** Forgets all that has been, as etcd does when it is compacted: who watches from before must list anew. */
+  compact(): void {
+    this.#floor = this.#version;
+    for (const collection of this.#collections.values()) {
+      collection.history = [];
+      collection.forgotten = this.#version;
+    }
   }
 
   /** Calls `listener` within each change, after it is applied. It must not throw nor write. */
