@@ -58,6 +58,13 @@ export interface ReflectorStats {
 
 /** A watch that brings nothing for this long is made again, ms: servers send a bookmark every minute or so. */
 const IDLE = 150_000;
+/**
+ * Between two tries while the server is away, ms, without the jitter that is up to as much again. Kubernetes' own
+ * reflectors wait up to 30 s; in a mesh, requests go to pods that have left for as long.
+ */
+const LONGEST_WAIT = 5_000;
+/** Between two lists while each watch is answered by 410, ms; the bound of Kubernetes' own. */
+const LONGEST_RELIST = 30_000;
 /** A watch that ended sooner is followed by a wait, ms. */
 const SHORT_WATCH = 1_000;
 
@@ -120,8 +127,10 @@ export class Reflector<T extends KubeObject = KubeObject> {
   }
 
   async #run(): Promise<void> {
-    // 800 ms to 30 s with full jitter are the bounds of Kubernetes' own reflectors.
-    const backoff = new Backoff({ min: 800, max: 30_000, jitter: 1 }, this.#clock.random);
+    const { random } = this.#clock;
+    const backoff = new Backoff({ min: 800, max: LONGEST_WAIT, jitter: 1 }, random);
+    // Of its own: a server that comes back and has forgotten the past is not one that is away, and is asked soon.
+    const anew = new Backoff({ min: 800, max: LONGEST_RELIST, jitter: 1 }, random);
     let version: string | undefined;
     while (!this.#abort.signal.aborted) {
       try {
@@ -130,6 +139,7 @@ export class Reflector<T extends KubeObject = KubeObject> {
         this.stats.watches += 1;
         for await (const event of this.#watch(version)) {
           backoff.reset();
+          anew.reset();
           this.stats.heardAt = this.#clock.monotonic();
           version = event.object.metadata.resourceVersion ?? version;
           this.#take(event.type, event.object);
@@ -139,10 +149,12 @@ export class Reflector<T extends KubeObject = KubeObject> {
       } catch (error) {
         if (this.#abort.signal.aborted) return;
         if (forgets(error)) version = undefined;
-        if (!isGone(error)) {
-          this.stats.errors += 1;
-          this.#options.onError?.(error);
+        if (isGone(error)) {
+          await this.#wait(anew.next());
+          continue;
         }
+        this.stats.errors += 1;
+        this.#options.onError?.(error);
         await this.#wait(backoff.next());
       }
     }

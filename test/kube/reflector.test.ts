@@ -137,6 +137,50 @@ for (const [what, status, body, anew] of failures) {
     }, three));
 }
 
+test("a server that was away for long is asked again within seconds, also when it has forgotten the past", async () => {
+  const server = new ApiServer();
+  const client = new KubeClient(await server.listen());
+  const waits: number[] = [];
+  const clock = {
+    ...quick,
+    after(ms: number, fn: () => void) {
+      waits.push(ms);
+      return quick.after(ms, fn);
+    },
+  };
+  const reflector = new Reflector(client, { path: "/api/v1/things", clock });
+  let refusals = 0;
+  server.answer = (_seen, response) => {
+    if (refusals === 0) return false;
+    refusals -= 1;
+    response.writeHead(503).end();
+    return true;
+  };
+  try {
+    reflector.start();
+    await reflector.synced;
+    await until(() => server.watchers > 0);
+    waits.length = 0;
+    refusals = 20;
+    server.put("a");
+    server.version += 100;
+    server.oldest = server.version;
+    server.cutWatches();
+    await until(() => refusals === 0 && server.watchers > 0);
+    assert.ok(waits.length >= 20, String(waits));
+    assert.ok(
+      waits.every((ms) => ms <= 10_000),
+      String(waits),
+    );
+    assert.is(reflector.stats.lists, 2);
+    assert.ok(waits.at(-1)! <= 1_600, `the list after 410 waited ${waits.at(-1)} ms`);
+  } finally {
+    reflector.stop();
+    client.close();
+    await server.close();
+  }
+});
+
 test("whatever happens between the server and the reflector, in the end it knows what there is, and told every step", async () => {
   const names = [..."abcdef"];
   const step = fc.oneof(
