@@ -217,7 +217,7 @@ class Run {
     }
   }
 
-  /** The clients' proxies know the endpoints that the cluster has: as many, and each of them answers. */
+  /** The clients' proxies know the endpoints that the cluster has: as many, and none but those answer. */
   async #endpoints(): Promise<void> {
     const webs = this.#ready("web");
     const asked = [
@@ -225,14 +225,17 @@ class Run {
       ...webs.map((pod) => ({ pod, container: "web", tier: "api" as const })),
     ];
     for (const { pod, container, tier } of asked) {
-      let [there, known] = [[] as string[], [] as string[]];
+      let there: string[] = [];
+      let answering: string[] = [];
+      let known = 0;
       await until(() => {
         there = this.#ready(tier);
-        known = this.#answering(pod, container, tier);
-        return there.join() === known.join();
+        answering = this.#answering(pod, container, tier);
+        known = this.#known(pod, container, tier);
+        return known === there.length && answering.every((name) => there.includes(name));
       }, 60_000).catch(() =>
         this.#problems.push(
-          `${pod} reaches ${tier} at ${known.join()}, the cluster has ${there.join()}; its proxy: ${this.#balancers(pod, container)}`,
+          `${pod}'s proxy knows ${known} endpoints of ${tier}, of whom ${answering.join()} answer; the cluster has ${there.join()}`,
         ),
       );
     }
@@ -258,13 +261,16 @@ class Run {
     return stdout.trim().split("\n").sort();
   }
 
-  /** What a pod's proxy says of its balancers. */
-  #balancers(pod: string, container: string): string {
+  /** How many endpoints of a tier the proxy of a pod has in its balancer. */
+  #known(pod: string, container: string, tier: string): number {
     const script =
-      'fetch("http://127.0.0.1:4191/metrics").then(r=>r.text()).then(t=>console.log(t.split("\\n").filter(l=>/^outbound_(http|tcp)_balancer_(p2c_)?endpoints|^outbound_.*p2c_updates/.test(l)).join(" ")))';
-    return this.#sandbox
-      .kubectl("exec", "-n", NAMESPACE, pod, "-c", container, "--", "node", "-e", script)
-      .stdout.trim();
+      'fetch("http://127.0.0.1:4191/metrics").then((r) => r.text()).then((text) => console.log(text))';
+    const { stdout } = this.#sandbox.kubectl(
+      ...["exec", "-n", NAMESPACE, pod, "-c", container, "--", "node", "-e", script],
+    );
+    const series = `outbound_http_balancer_p2c_endpoints{backend_name="${tier}.${NAMESPACE}.svc.cluster.local:80"}`;
+    const line = stdout.split("\n").find((each) => each.startsWith(series));
+    return Number(line?.slice(series.length) ?? 0);
   }
 
   #leaders(last: boolean): void {
