@@ -44,7 +44,7 @@ const DEMO_MAY_USE = ["util"];
 const PACKAGE_ROOMS: [RegExp, string[]][] = [
   [/^@kubernetes\/client-node/, ["kube"]],
   [/^(react|ink)($|\/)/, ["tui"]],
-  [/^node-forge/, []],
+  [/^node-forge/, ["pki"]],
   [/^@oclif\//, ["commands", "cli"]],
   [/^koffi/, ["proxy"]],
   [/^dns-packet/, ["sandbox"]],

@@ -1,4 +1,4 @@
-// X.509 certificates (RFC 5280): our DER around keys and signatures of node:crypto.
+// X.509 certificates (RFC 5280): the encoder of node-forge around keys and signatures of node:crypto.
 import {
   createHash,
   createPublicKey,

@@ -26,11 +26,15 @@ function loadedBy(file: string, seen = new Set<string>()): string[] {
 
 const HEAVY = /node_modules\/(@kubernetes\/client-node|ink|react|yoga-layout|execa|yaml|node-forge)\//;
 
-test("the proxy holds nobody else's code and stays small", () => {
+test("the proxy holds none of the command line's packages and stays small", () => {
   const proxy = outputs["dist/entry/proxy.js"]!;
-  const foreign = proxy.inputs.filter((input) => input.includes("node_modules/"));
+  const foreign = proxy.inputs.filter(
+    (input) =>
+      input.includes("node_modules/") &&
+      !/node_modules\/node-forge\/lib\/(asn1|forge|oids|util|baseN|pem)\.js/.test(input),
+  );
   assert.equal(foreign, []);
-  assert.ok(proxy.bytes < 450_000, `dist/entry/proxy.js has ${proxy.bytes} bytes`);
+  assert.ok(proxy.bytes < 500_000, `dist/entry/proxy.js has ${proxy.bytes} bytes`);
 });
 
 for (const file of Object.keys(outputs).filter((name) => name.startsWith("dist/commands/"))) {
