@@ -11,7 +11,7 @@ import {
   type TransportHeader,
 } from "../../api/transport-header.ts";
 import type { Logger } from "../../log/logger.ts";
-import type { CounterSeries, Family, Labels, Registry } from "../../metrics/registry.ts";
+import type { CounterSeries, Family, Registry } from "../../metrics/registry.ts";
 import type { Client } from "../../rules/authorization.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Clock } from "../../util/clock.ts";
@@ -32,8 +32,8 @@ import type {
 import { DetectFamilies } from "../telemetry/detect-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
 import { InboundRouteFamilies } from "../telemetry/inbound-series.ts";
-import { type NoTlsReason, prefixed, serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
-import { Families, TcpSeries } from "../telemetry/series.ts";
+import { type NoTlsReason, serverTlsLabels, type TextLabels } from "../telemetry/labels.ts";
+import { Families } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, localOf, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { dial } from "../transport/dial.ts";
@@ -78,7 +78,7 @@ interface Accepted {
   readonly ip: string;
   readonly port: PortPolicy;
   readonly client: Client;
-  readonly labels: Labels;
+  readonly labels: TextLabels;
 }
 
 type PlainVerdict = Detected | "terminate" | "passthrough";
@@ -419,7 +419,7 @@ class Inbound implements InboundPath {
     const { raw, socket } = accepted;
     const connection = new ServerConnection(socket, this.#service(accepted), {
       clock: this.#options.clock,
-      tcp: this.#sourceSeries(accepted),
+      tcp: accepted.port.clientSeries(accepted.ip, accepted.labels).tcp,
       onClose: () => {},
     });
     this.#acceptor.carries(raw, connection);
@@ -431,7 +431,7 @@ class Inbound implements InboundPath {
     const { clock, config } = this.#options;
     const connection = new Http2ServerConnection(socket, this.#service(accepted), {
       clock,
-      tcp: this.#sourceSeries(accepted),
+      tcp: accepted.port.clientSeries(accepted.ip, accepted.labels).tcp,
       ...config.http2,
       onClose: () => {},
     });
@@ -462,15 +462,8 @@ class Inbound implements InboundPath {
     const state = port.state!;
     const verdict = state.authorization.check(client);
     const admitted = verdict.allowed && state.protocol !== undefined;
-    this.#families
-      .authz("tcp", admitted, {
-        direction: "inbound",
-        ...targetLabels(ip, port.port),
-        ...accepted.labels,
-        ...state.serverLabels,
-        ...prefixed("authz", verdict.labels),
-      })
-      .inc();
+    const series = port.clientSeries(ip, accepted.labels);
+    series.authorized(verdict, admitted);
     if (!admitted) {
       hedge?.drop();
       this.#refuse(raw, state.protocol ? "unauthorized" : "invalid-policy", port.port, client.ip);
@@ -483,7 +476,7 @@ class Inbound implements InboundPath {
     };
     const forward = new TcpForward(socket, bytes, ended, {
       clock: this.#options.clock,
-      tcp: this.#sourceSeries(accepted),
+      tcp: series.tcp,
       onSilent: () => this.#refuse(raw, "idle-timeout", port.port, HALF_CLOSED),
       onConnectFailed: (_forward, error) => this.#refuse(raw, error.key, port.port, error.message),
       onClose: () => {
@@ -499,16 +492,6 @@ class Inbound implements InboundPath {
       hedge?.drop();
       forward.connect(app.target, this.#shared.dial, app.tcp);
     }
-  }
-
-  #sourceSeries({ ip, port, labels }: Accepted): TcpSeries {
-    return new TcpSeries(this.#families, {
-      direction: "inbound",
-      peer: "src",
-      ...targetLabels(ip, port.port),
-      ...labels,
-      ...port.state!.serverLabels,
-    });
   }
 
   /** Ends a connection that cannot be answered in a protocol of its own. */

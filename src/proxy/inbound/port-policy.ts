@@ -1,7 +1,7 @@
 // One inbound port: its policy as it stands, who is admitted by it, and the application's sockets behind it.
 
 import { addressKey } from "../../api/address.ts";
-import type { Labels } from "../../metrics/registry.ts";
+import type { CounterSeries, Labels } from "../../metrics/registry.ts";
 import { type Authorization, compileAuthorization, type Verdict } from "../../rules/authorization.ts";
 import { PolicyError } from "../../rules/policy-error.ts";
 import { type InboundProtocol, inboundProtocol } from "../../rules/protocol.ts";
@@ -16,7 +16,7 @@ import {
   InboundRouteSeries,
   type ServerFacts,
 } from "../telemetry/inbound-series.ts";
-import { clientTlsLabels, prefixed, targetLabels } from "../telemetry/labels.ts";
+import { clientTlsLabels, prefixed, type TextLabels, targetLabels } from "../telemetry/labels.ts";
 import { type Families, HttpSeries, TcpSeries } from "../telemetry/series.ts";
 
 /** One version of a port's policy, compiled. A new version is a new object. */
@@ -49,6 +49,35 @@ export interface PortContext {
   readonly idleTimeout: number;
 }
 
+/** What connections from one kind of client are counted in. */
+class ClientSeries {
+  readonly tcp: TcpSeries;
+  readonly #families: Families;
+  readonly #labels: Labels;
+  /** By the authorization's labels, which its policy keeps. */
+  readonly #verdicts = new WeakMap<Labels, CounterSeries>();
+
+  constructor(families: Families, labels: Labels) {
+    this.tcp = new TcpSeries(families, { direction: "inbound", peer: "src", ...labels });
+    this.#families = families;
+    this.#labels = labels;
+  }
+
+  /** Counts a connection that was authorized, or was not. @param admitted it is let in; a policy may forbid what its rules allow */
+  authorized({ labels }: Verdict, admitted: boolean): void {
+    let counter = admitted ? this.#verdicts.get(labels) : undefined;
+    if (!counter) {
+      counter = this.#families.authz("tcp", admitted, {
+        direction: "inbound",
+        ...this.#labels,
+        ...prefixed("authz", labels),
+      });
+      if (admitted) this.#verdicts.set(labels, counter);
+    }
+    counter.inc();
+  }
+}
+
 /** Most label sets remembered per port and version: clients come and go. */
 const SERIES_LIMIT = 1_000;
 
@@ -60,6 +89,7 @@ export class PortPolicy {
   readonly #apps = new Map<string, Endpoint>();
   readonly #guarded = new Set<Guarded>();
   readonly #series = new Map<string, HttpSeries>();
+  readonly #clients = new Map<string, ClientSeries>();
   readonly #accounts = new Map<string, InboundRouteSeries>();
   readonly #onIdle: () => void;
   #limits = "null";
@@ -92,6 +122,7 @@ export class PortPolicy {
       server: { labels: server.labels, port: this.port, grpc: server.protocol?.grpc !== undefined },
     };
     this.#series.clear();
+    this.#clients.clear();
     this.#accounts.clear();
     for (const guarded of [...this.#guarded]) {
       if (!guarded.admittedBy(this.state)) guarded.destroy();
@@ -170,6 +201,23 @@ export class PortPolicy {
       this.#apps.set(key, app);
     }
     return app;
+  }
+
+  /** The counters of connections to `ip` from clients with these labels, under the policy as it stands. */
+  clientSeries(ip: string, labels: TextLabels): ClientSeries {
+    const key = `${ip} ${labels["client_id"]} ${labels["tls"]} ${labels["no_tls_reason"]}`;
+    let series = this.#clients.get(key);
+    if (!series) {
+      if (this.#clients.size >= SERIES_LIMIT) this.#clients.clear();
+      const target = targetLabels(ip, this.port);
+      series = new ClientSeries(this.#context.families, {
+        ...target,
+        ...labels,
+        ...this.state?.serverLabels,
+      });
+      this.#clients.set(key, series);
+    }
+    return series;
   }
 
   /** The counters of a route of the policy as it stands. */

@@ -1,7 +1,7 @@
 // One original destination: what discovery says of it, how it is read, and the balancers that serve it. Made at the
 // first connection to the address, kept while any uses it, forgotten some time after.
 import { addressKey, addressOf, addressText } from "../../api/address.ts";
-import type { Labels } from "../../metrics/registry.ts";
+import type { CounterSeries, Family, Labels } from "../../metrics/registry.ts";
 import { chooseBackend } from "../../rules/distribution.ts";
 import type { OutboundRoutes, RouteRule, Target } from "../../rules/outbound-routes.ts";
 import { type ByteRoute, type OutboundProtocol, outboundProtocol } from "../../rules/protocol.ts";
@@ -9,7 +9,9 @@ import { type BudgetOptions, DEFAULT_BUDGET, RetryBudget } from "../../rules/ret
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { Balancer } from "../balance/balancer.ts";
 import type { DestinationProfile, Discovery, OutboundPolicy, Watch, WeightedAddr } from "../ports.ts";
+import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { OnlyRouteAccount, parentLabels, RouteSeries } from "../telemetry/route-series.ts";
+import { TcpSeries } from "../telemetry/series.ts";
 import { type BalancerContext, backendPolicy, createBalancer, fixedEndpoint } from "./endpoints.ts";
 
 export interface DestinationOptions {
@@ -20,12 +22,23 @@ export interface DestinationOptions {
   readonly discovery: Discovery;
   readonly clock: Clock;
   readonly balancers: BalancerContext;
+  /** Of connections by how their protocol is told. */
+  readonly protocols: Family<CounterSeries>;
   readonly profileTimeout: number;
   readonly policyTimeout: number;
   readonly detectTimeout: number;
   readonly idleTimeout: number;
   readonly onIdle: () => void;
 }
+
+/** Ways to read a destination, in Linkerd's words. */
+const MODES: Readonly<Record<OutboundProtocol["mode"], string>> = {
+  detect: "detect",
+  http1: "http/1",
+  http2: "http/2",
+  opaque: "opaq",
+  tls: "tls",
+};
 
 export class Destination {
   readonly ip: string;
@@ -44,6 +57,10 @@ export class Destination {
   readonly #series = new WeakMap<RouteRule, RouteSeries>();
   readonly #accounts = new WeakMap<RouteRule, OnlyRouteAccount>();
   #accrual: FailureAccrual | undefined;
+  /** Made when first asked for, anew with each version of what is known. */
+  #parentLabels: Labels | undefined;
+  #clientTcp: TcpSeries | undefined;
+  #connections: CounterSeries | undefined;
   #budgetOptions: BudgetOptions = DEFAULT_BUDGET;
   #budget = new RetryBudget();
   #profileLate = false;
@@ -87,6 +104,9 @@ export class Destination {
     this.protocol = outboundProtocol(profile ?? null, policy ?? null, this.port, this.#options.detectTimeout);
     this.#accrual = accrualOf(policy ?? null);
     this.#byTarget = new Map();
+    this.#parentLabels = undefined;
+    this.#clientTcp = undefined;
+    this.#connections = undefined;
     this.#dropUnused(this.protocol);
     this.#renewBudget(this.protocol);
     for (const timer of this.#timers.splice(0)) this.#options.clock.clear(timer);
@@ -115,7 +135,33 @@ export class Destination {
 
   /** What its routes belong to. */
   get parentLabels(): Labels {
-    return parentLabels(this.protocol?.parent, this.protocol?.authority ?? this.ip, this.port);
+    this.#parentLabels ??= parentLabels(
+      this.protocol?.parent,
+      this.protocol?.authority ?? this.ip,
+      this.port,
+    );
+    return this.#parentLabels;
+  }
+
+  /** The counters of clients' connections to here. */
+  get clientTcp(): TcpSeries {
+    this.#clientTcp ??= new TcpSeries(this.#options.balancers.families, {
+      direction: "outbound",
+      peer: "src",
+      authority: this.protocol?.authority,
+      ...targetLabels(this.ip, this.port),
+      ...serverTlsLabels(false, undefined, "loopback"),
+    });
+    return this.#clientTcp;
+  }
+
+  /** Counts connections by how their protocol is told. */
+  get connections(): CounterSeries {
+    this.#connections ??= this.#options.protocols.labels({
+      protocol: MODES[this.protocol!.mode],
+      ...this.parentLabels,
+    });
+    return this.#connections;
   }
 
   /** Spreads what goes to `target`, one of the protocol's. */

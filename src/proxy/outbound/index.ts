@@ -8,7 +8,7 @@ import type { Logger } from "../../log/logger.ts";
 import type { CounterSeries, Family, Registry } from "../../metrics/registry.ts";
 import type { Target } from "../../rules/outbound-routes.ts";
 import type { PassportKey } from "../../rules/passport.ts";
-import type { OutboundProtocol, TlsRoutes } from "../../rules/protocol.ts";
+import type { TlsRoutes } from "../../rules/protocol.ts";
 import type { Clock } from "../../util/clock.ts";
 import { parseIp } from "../../util/ip.ts";
 import type { Balancer } from "../balance/balancer.ts";
@@ -33,9 +33,8 @@ import { BalancerFamilies } from "../telemetry/balancer-series.ts";
 import { ConnectionFamilies } from "../telemetry/connection-series.ts";
 import { DetectFamilies } from "../telemetry/detect-series.ts";
 import { ErrorLog } from "../telemetry/error-log.ts";
-import { serverTlsLabels, targetLabels } from "../telemetry/labels.ts";
 import { RouteFamilies } from "../telemetry/route-series.ts";
-import { Families, TcpSeries } from "../telemetry/series.ts";
+import { Families } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, localOf, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
 import { type DialError, dial } from "../transport/dial.ts";
@@ -74,14 +73,6 @@ export function createOutbound(options: OutboundOptions): OutboundPath {
 }
 
 const NOTHING = Buffer.alloc(0);
-/** Ways to read a destination, in Linkerd's words. */
-const MODES: Readonly<Record<OutboundProtocol["mode"], string>> = {
-  detect: "detect",
-  http1: "http/1",
-  http2: "http/2",
-  opaque: "opaq",
-  tls: "tls",
-};
 
 class Outbound implements OutboundPath {
   readonly #options: OutboundOptions;
@@ -210,6 +201,7 @@ class Outbound implements OutboundPath {
         discovery,
         clock,
         balancers: this.#balancers,
+        protocols: this.#protocols,
         profileTimeout: config.profileTimeout,
         policyTimeout: config.policyTimeout,
         detectTimeout: config.detectTimeout,
@@ -223,7 +215,7 @@ class Outbound implements OutboundPath {
 
   #detect(socket: Socket, destination: Destination): void {
     const { mode, timeout, tls } = destination.protocol!;
-    this.#protocols.labels({ protocol: MODES[mode], ...destination.parentLabels }).inc();
+    destination.connections.inc();
     if (mode === "tls" && tls) {
       this.#detectTls(socket, destination, tls);
       return;
@@ -318,7 +310,7 @@ class Outbound implements OutboundPath {
   #http1(socket: Socket, destination: Destination, bytes: Buffer): void {
     const connection = new ServerConnection(socket, this.#service(socket, destination), {
       clock: this.#options.clock,
-      tcp: this.#sourceSeries(destination),
+      tcp: destination.clientTcp,
       onClose: () => {},
     });
     this.#acceptor.carries(socket, connection);
@@ -329,7 +321,7 @@ class Outbound implements OutboundPath {
     const { clock, config } = this.#options;
     const connection = new Http2ServerConnection(socket, this.#service(socket, destination), {
       clock,
-      tcp: this.#sourceSeries(destination),
+      tcp: destination.clientTcp,
       ...config.http2,
       onClose: () => {},
     });
@@ -390,7 +382,7 @@ class Outbound implements OutboundPath {
     const attempt = new OpaqueAttempt(this.#shared, destination, balancer, refuse);
     const forward = new TcpForward(socket, bytes, ended, {
       clock: this.#options.clock,
-      tcp: this.#sourceSeries(destination),
+      tcp: destination.clientTcp,
       onSilent: () => refuse("idle-timeout", HALF_CLOSED),
       onConnectFailed: (_forward, error) => attempt.failed(error),
       onClose: ({ broken }) => {
@@ -405,16 +397,6 @@ class Outbound implements OutboundPath {
       hedge?.drop();
       attempt.begin(forward);
     }
-  }
-
-  #sourceSeries(destination: Destination): TcpSeries {
-    return new TcpSeries(this.#families, {
-      direction: "outbound",
-      peer: "src",
-      authority: destination.protocol?.authority,
-      ...targetLabels(destination.ip, destination.port),
-      ...serverTlsLabels(false, undefined, "loopback"),
-    });
   }
 
   #refuse(socket: Socket, key: PassportKey, detail: string): void {

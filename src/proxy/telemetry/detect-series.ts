@@ -9,9 +9,17 @@ import type { Direction } from "./series.ts";
 const BUCKETS = [0.001, 0.01, 0.1, 1, 10];
 const RESULTS = { http1: "http/1", http2: "h2", opaque: "not_http" } as const;
 
+interface Series {
+  /** By verdict; sparse. */
+  readonly results: Record<string, CounterSeries | undefined>;
+  readonly duration: HistogramSeries;
+}
+
 export class DetectFamilies {
   readonly #results: Family<CounterSeries>;
   readonly #duration: Family<HistogramSeries>;
+  /** By the very labels object: whoever has connections keeps one. */
+  readonly #series = new WeakMap<Labels, Series>();
 
   constructor(registry: Registry, direction: Direction) {
     const name = (rest: string) => `${direction}_tcp_detect_http_${rest}`;
@@ -29,7 +37,13 @@ export class DetectFamilies {
    */
   observe(verdict: Detected | undefined, why: Why, ms: number, labels: Labels): void {
     const result = verdict ? RESULTS[verdict] : why === "timeout" ? "read_timeout" : "not_http";
-    this.#results.labels({ ...labels, result }).inc();
-    this.#duration.labels(labels).observe(ms / 1_000);
+    let series = this.#series.get(labels);
+    if (!series) {
+      series = { results: {}, duration: this.#duration.labels(labels) };
+      this.#series.set(labels, series);
+    }
+    series.results[result] ??= this.#results.labels({ ...labels, result });
+    series.results[result].inc();
+    series.duration.observe(ms / 1_000);
   }
 }

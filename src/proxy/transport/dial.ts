@@ -7,6 +7,7 @@ import type { Clock, Timer } from "../../util/clock.ts";
 import { errorCode, errorMessage } from "../../util/error.ts";
 import type { IdentitySource } from "../ports.ts";
 import { READ_BUFFER } from "./reads.ts";
+import { withoutCertificate } from "./session.ts";
 
 /** Failures of our own machine, for which no endpoint is to blame. */
 const OUT_OF_SOCKETS = new Set(["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"]);
@@ -150,7 +151,9 @@ class Dialled {
       this.#ready();
     });
     socket.on("session", (ticket) => {
-      if (target.sessionContext === credentials.clientContext) target.session = ticket;
+      // Without its certificate a session counts as verified: none may be kept of a peer that has not proved its identity.
+      if (this.#connected && target.sessionContext === credentials.clientContext)
+        target.session = withoutCertificate(ticket);
     });
     return socket;
   }
