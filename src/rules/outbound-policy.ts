@@ -80,8 +80,11 @@ type Grpc = Partially<MessageOf<typeof GrpcRoute>>;
 type Opaque = Partially<MessageOf<typeof OpaqueRoute>>;
 type Tls = Partially<MessageOf<typeof TlsRoute>>;
 
-/** Linkerd's queue: requests that wait for an endpoint, and for how long. */
-const QUEUE = { capacity: 100, failfastTimeout: durationOf(3_000) };
+/**
+ * Requests that wait for an endpoint, and for how long: what Linkerd's proxies do. Their controller writes 100, which they
+ * do not read; a proxy that does would refuse the first burst of a client that has no connection yet.
+ */
+const QUEUE = { capacity: 10_000, failfastTimeout: durationOf(3_000) };
 const PEAK_EWMA = { peakEwma: { defaultRtt: durationOf(DEFAULT_RTT_MS), decay: durationOf(DECAY_MS) } };
 
 /** A backend with its share; a problem means that its share fails. */
