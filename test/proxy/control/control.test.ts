@@ -6,6 +6,7 @@ import { addressOf } from "../../../src/api/address.ts";
 import type { MessageOf } from "../../../src/api/codec.ts";
 import * as destination from "../../../src/api/destination.ts";
 import { GrpcError, STATUS } from "../../../src/api/grpc-status.ts";
+import * as outbound from "../../../src/api/outbound.ts";
 import { GrpcServer, type Sender } from "../../../src/controller/grpc-server.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
@@ -204,6 +205,26 @@ test("a status reaches the caller with its message, and not found means null", (
     await policy.ready;
     assert.is(policy.current, null, "unimplemented");
     void plane;
+  }));
+
+test("an address is looked up as one, and a name that a request gave by its authority", () =>
+  withPlane(async (plane, _client, discovery) => {
+    const asked: unknown[] = [];
+    const noting = (request: unknown) => {
+      asked.push(request);
+      throw new GrpcError(STATUS.NOT_FOUND, "nothing");
+    };
+    plane.server.unary(outbound.Watch as never, noting as never);
+    plane.server.unary(destination.GetProfile as never, noting as never);
+    const name = "web.shop.svc.cluster.local";
+    for (const host of ["10.0.0.1", name]) {
+      await discovery.outboundPolicy(host, 80).ready;
+      await discovery.profile(host, 80).ready;
+    }
+    const of = (key: string) => asked.map((request) => (request as Record<string, unknown>)[key]);
+    assert.equal(of("authority"), [undefined, undefined, `${name}:80`, undefined]);
+    assert.equal(of("addr").map(Boolean), [true, false, false, false]);
+    assert.equal(of("path"), [undefined, "10.0.0.1:80", undefined, `${name}:80`]);
   }));
 
 test("a server policy holds from the first moment", () =>
