@@ -279,7 +279,7 @@ test("backends balance by the parent's estimate, and are found by name", () => {
     .backend!.backend!;
   assert.is(balancer!.discovery!.dst!.path, "api.emoji.svc.cluster.local:9090");
   assert.is(durationMs(balancer!.penaltyPeakEwma!.penalty!), 5_000);
-  assert.equal([queue!.capacity, durationMs(queue!.failfastTimeout!)], [100, 3_000]);
+  assert.equal([queue!.capacity, durationMs(queue!.failfastTimeout!)], [10_000, 3_000]);
 });
 
 // ---- rules ----
