@@ -295,10 +295,13 @@ export class Invariants {
 
   // ---- when the faults have stopped, and time has passed ----
 
-  /** Everybody holds what a control plane from scratch would say. */
-  converged(): void {
-    const world = this.#world;
-    const { api, proxies, cluster } = world;
+  /** What is not yet as a control plane from scratch would have it. */
+  unsettled(): string[] {
+    const { api, proxies, cluster } = this.#world;
+    const found: string[] = [];
+    const same = (what: string, held: string | undefined, wanted: string | undefined) => {
+      if (held !== wanted) found.push(`${what} is stale\n    it holds  ${held}\n    should be ${wanted}`);
+    };
     const fresh = new FreshControlPlane(api);
     for (const proxy of proxies.values()) {
       const { namespace, name } = proxy.pod.metadata;
@@ -313,23 +316,23 @@ export class Invariants {
             tlsIdentity?.dnsLikeIdentity?.name ?? tlsIdentity?.uriLikeIdentity?.uri ?? "",
           ]),
         );
-        this.#same(`${proxy.name} endpoints of ${path}`, sorted(held), sorted(wanted ?? new Map()));
+        same(`${proxy.name} endpoints of ${path}`, sorted(held), sorted(wanted ?? new Map()));
         if (watch.current?.exists !== (wanted !== undefined))
-          world.break(`${proxy.name} takes ${path} for ${watch.current?.exists ? "something" : "nothing"}`);
+          found.push(`${proxy.name} takes ${path} for ${watch.current?.exists ? "something" : "nothing"}`);
       }
       for (const [ip, watch] of proxy.profiles)
-        this.#same(
+        same(
           `${proxy.name} profile of ${ip}`,
           watch.current ? textOf(watch.current) : undefined,
           fresh.first(GetProfile, { path: `${ip}:80`, contextToken: context }),
         );
       for (const [ip, watch] of proxy.outbound)
-        this.#same(
+        same(
           `${proxy.name} outbound policy of ${ip}`,
           watch.current ? textOf(watch.current) : undefined,
           fresh.first(WatchOutbound, { sourceWorkload: workload, addr: addressOf(ip, 80) }),
         );
-      this.#same(
+      same(
         `${proxy.name} policy of its port`,
         proxy.server?.current ? textOf(proxy.server.current) : undefined,
         fresh.first(WatchPort, { workload, port: PORT }),
@@ -349,26 +352,24 @@ export class Invariants {
       const inside = workloads.filter((each) => each.namespace === namespace);
       const changes = sliceChanges(service && serviceRecord(service), inside, own);
       if (changes.create.length + changes.update.length + changes.remove.length > 0)
-        world.break(`the slices of external workloads of ${namespace}/${name} are not as they should be`);
+        found.push(`the slices of external workloads of ${namespace}/${name} are not as they should be`);
     }
+    return found;
   }
 
-  #same(what: string, held: string | undefined, wanted: string | undefined): void {
-    if (held !== wanted)
-      this.#world.break(`${what} is stale\n    it holds  ${held}\n    should be ${wanted}`);
-  }
-
-  /** Nobody is there any more, and nothing is left of them. */
-  deserted(): void {
+  /** What is left of proxies when none is there any more. */
+  remains(): string[] {
     const { replicas, network } = this.#world;
+    const found: string[] = [];
     for (const { name, destination, policy } of replicas.values()) {
       if (destination && destination.index.watched > 0)
-        this.#world.break(`${name} still has ${destination.index.watched} views, and nobody watches`);
+        found.push(`${name} still has ${destination.index.watched} views, and nobody watches`);
       if (policy && policy.index.watched.servers + policy.index.watched.policies > 0)
-        this.#world.break(`${name} still has ${textOf(policy.index.watched)}, and nobody watches`);
+        found.push(`${name} still has ${textOf(policy.index.watched)}, and nobody watches`);
     }
     for (const { machine } of network.sockets)
-      if (replicas.has(machine.name)) this.#world.break(`${machine.name} still has a connection`);
+      if (replicas.has(machine.name)) found.push(`${machine.name} still has a connection`);
+    return found;
   }
 }
 

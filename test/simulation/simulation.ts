@@ -32,6 +32,8 @@ export const STEPS = 40;
 const START = 8_000;
 /** Rules are looked at this often, ms. */
 const LOOK = 400;
+/** What is waited for is looked for this often, ms. */
+const AGAIN = 10_000;
 /** After this without faults everybody knows everything, ms: reflectors and streams wait at most a minute between attempts. */
 const QUIET = 120_000;
 /** What proxies that vanished without a word left behind is found by now, ms. */
@@ -53,20 +55,26 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
       if (world.chance.faults.happens(0.6)) world.use(proxy, namespace, name);
   const faults = new Faults(world);
   for (let step = 0; step < steps && world.broken.length === 0; step += 1) await pass(faults.step());
+  /** Lets time pass until nothing is found, at most so long: what is found then is a rule broken. */
+  const within = async (ms: number, find: () => string[]) => {
+    for (let left = ms; left > 0 && world.broken.length === 0; left -= AGAIN) {
+      await pass(AGAIN, 2_000);
+      if (find().length === 0) return;
+    }
+    if (world.broken.length === 0) for (const each of find()) world.break(each);
+  };
   if (world.broken.length === 0) {
     world.trace("** the faults stop");
     faults.stop();
-    await pass(QUIET, 2_000);
+    await within(QUIET, () => invariants.unsettled());
   }
-  if (world.broken.length === 0) invariants.converged();
   if (world.broken.length === 0) {
     world.trace("** everybody leaves");
     world.open = false;
     for (const proxy of [...world.proxies.values()]) world.loseProxy(proxy, world.chance.faults.happens(0.5));
     for (const replica of world.replicas.values())
       for (const { subscription } of replica.probes.splice(0)) subscription.close();
-    await pass(DESERTED, 4_000);
-    if (world.broken.length === 0) invariants.deserted();
+    await within(DESERTED, () => invariants.remains());
   }
   const { now, turns } = world.scheduler;
   return {
