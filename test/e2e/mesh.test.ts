@@ -311,6 +311,197 @@ test("stat shows the traffic, and its gate fails a pipeline", async () => {
   assert.is(sandbox.mesh("stat", "deploy/api", "-n", "shop", "--fail-under", "rps=100000").code, 1);
 });
 
+const image = `kubectl-mesh:${version}`;
+const NOT_NATIVE = { "config.linkerd.io/proxy-enable-native-sidecar": "disabled" };
+
+test("a Job ends beside a proxy that is no native sidecar, and nothing starts before the proxy is ready", async () => {
+  // The first question meets a proxy that is ready; without the last one the Job would not end.
+  const work = `const ask = (url, method = "GET") => fetch(url, { method }).then((r) => r.status, (e) => e.cause?.code);
+    const admin = "http://127.0.0.1:4191";
+    console.log("ready", await ask(admin + "/ready"), "service", await ask("http://api.shop/emoji"), "shutdown", await ask(admin + "/shutdown", "POST"));`;
+  sandbox.apply(
+    JSON.stringify(
+      object("batch/v1", "Job", "work", {
+        spec: {
+          backoffLimit: 0,
+          template: {
+            metadata: { annotations: NOT_NATIVE },
+            spec: {
+              restartPolicy: "Never",
+              containers: [
+                {
+                  name: "work",
+                  image,
+                  command: ["node", "--input-type=module", "-e", work],
+                },
+              ],
+            },
+          },
+        },
+      }),
+    ),
+  );
+  sandbox.ask("wait", "-n", "shop", "--for=condition=Complete", "job/work", "--timeout=90s");
+  const pod = () =>
+    sandbox.json<{
+      items: {
+        spec: { containers: { name: string }[] };
+        status: {
+          phase: string;
+          containerStatuses: {
+            name: string;
+            state: { terminated?: { startedAt: string; exitCode: number } };
+          }[];
+        };
+      }[];
+    }>("get", "pods", "-n", "shop", "-l", "job-name=work").items[0]!;
+  assert.equal(
+    pod().spec.containers.map(({ name }) => name),
+    ["linkerd-proxy", "work"],
+  );
+  assert.match(sandbox.ask("logs", "-n", "shop", "job/work"), "ready 200 service 200 shutdown 200");
+  await until(
+    () => pod().status.phase === "Succeeded",
+    30_000,
+    () => JSON.stringify(pod().status),
+  );
+});
+
+test("a pod whose rules nobody laid does not start where a validator stands for the CNI plugin; and it is said why", async () => {
+  sandbox.apply(
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "lonely", namespace: "outside" },
+      spec: {
+        restartPolicy: "Never",
+        initContainers: [
+          {
+            name: "linkerd-network-validator",
+            image,
+            command: ["node", "/app/dist/entry/network-validator.js"],
+            args: ["--timeout=1s"],
+            securityContext: { runAsUser: 65_534, runAsNonRoot: true },
+          },
+        ],
+        containers: [{ name: "app", image: "node", command: ["sleep", "infinity"] }],
+      },
+    }),
+  );
+  const status = () =>
+    sandbox.json<{
+      status: {
+        phase: string;
+        initContainerStatuses?: { state: { terminated?: { exitCode: number; message?: string } } }[];
+      };
+    }>("get", "pod", "-n", "outside", "lonely").status;
+  await until(
+    () => status().phase === "Failed",
+    60_000,
+    () => JSON.stringify(status()),
+  );
+  assert.is(status().initContainerStatuses![0]!.state.terminated!.exitCode, 95);
+  assert.match(
+    sandbox.ask("logs", "-n", "outside", "lonely", "-c", "linkerd-network-validator"),
+    "CNI plugin",
+  );
+  sandbox.ask("delete", "pod", "-n", "outside", "lonely");
+});
+
+test("a namespace's opaque ports reach its Services, a debug container its pods, and events tell of both kinds of pods", async () => {
+  sandbox.apply(
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "List",
+      items: [
+        {
+          apiVersion: "v1",
+          kind: "Namespace",
+          metadata: {
+            name: "odd",
+            annotations: {
+              "linkerd.io/inject": "enabled",
+              "config.linkerd.io/opaque-ports": "9000",
+              "config.linkerd.io/enable-debug-sidecar": "true",
+              "config.linkerd.io/proxy-log-levle": "debug",
+            },
+          },
+        },
+      ],
+    }),
+  );
+  const deployment = (name: string, annotations: object) => ({
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name, namespace: "odd" },
+    spec: {
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels: { app: name }, annotations },
+        spec: {
+          terminationGracePeriodSeconds: 1,
+          containers: [{ name: "app", image: "node", command: ["sleep", "infinity"] }],
+        },
+      },
+    },
+  });
+  sandbox.apply(
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "List",
+      items: [
+        {
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "odd", namespace: "odd" },
+          spec: { ports: [{ port: 80 }] },
+        },
+        deployment("meshed", {}),
+        deployment("left", { "linkerd.io/inject": "disabled" }),
+      ],
+    }),
+  );
+  const service = sandbox.json<{ metadata: { annotations: Record<string, string> } }>(
+    "get",
+    "service",
+    "-n",
+    "odd",
+    "odd",
+  );
+  assert.is(service.metadata.annotations["config.linkerd.io/opaque-ports"], "9000");
+  const told = () =>
+    sandbox.ask(
+      "get",
+      "events",
+      "-n",
+      "odd",
+      "-o",
+      "jsonpath={range .items[*]}{.involvedObject.kind}/{.involvedObject.name} {.reason} {.message}{'\\n'}{end}",
+    );
+  for (const event of [
+    "Deployment/meshed Injected ",
+    "Deployment/left InjectionSkipped ",
+    "Deployment/meshed InvalidSetting annotation config.linkerd.io/proxy-log-levle on the namespace",
+  ])
+    await until(
+      () => told().includes(event),
+      30_000,
+      () => `${event} in ${told()}`,
+    );
+  const containers = sandbox.ask(
+    "get",
+    "pods",
+    "-n",
+    "odd",
+    "-l",
+    "app=meshed",
+    "-o",
+    "jsonpath={.items[0].spec.containers[*].name}",
+  );
+  assert.is(containers, "app linkerd-debug");
+  sandbox.ask("delete", "namespace", "odd", "--wait=false");
+});
+
 test("check --proxy is content", () => {
   const { code, stdout } = sandbox.mesh("check", "--proxy", "-n", "shop", "--wait", "60s");
   assert.is(code, 0, stdout);
