@@ -106,7 +106,7 @@ export function attachedRoutes(
 
 /**
  * The route that keeps another one from holding where `ref` attaches it: of a kind that wins, in the same namespace,
- * on the same port of the same parent or on all its ports.
+ * on the same port of the same parent or on all its ports. Of several, that which holds there.
  */
 export function conflictingRoute(
   route: RouteRecord,
@@ -129,7 +129,7 @@ export function conflictingRoute(
             includes(theirs, ref),
         ),
     )
-    .sort(byAge)[0];
+    .sort((a, b) => rankOf(a.kind) - rankOf(b.kind) || byAge(a, b))[0];
 }
 
 /** Whether a reference takes in every port that another one does. */

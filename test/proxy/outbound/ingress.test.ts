@@ -75,9 +75,9 @@ test("names that may not be looked up, that are none, and that nobody knows are 
   withServers(INGRESS, async ({ ask, proxy }) => {
     assert.match(await ask("example.com:80"), /^HTTP\/1.1 404 .*MESH-303/s);
     assert.match(await ask("127.0.0.1:80"), /^HTTP\/1.1 404 /);
+    assert.match(await ask(`${WEB}:80`), /\r\n\r\nweb$/, "the connection serves on");
     proxy.discovery.profileOf("nobody.shop.svc.cluster.local:80");
     assert.match(await ask("nobody.shop.svc.cluster.local:80"), /^HTTP\/1.1 504 .*MESH-301/s);
-    assert.match(await ask(`${WEB}:80`), /\r\n\r\nweb$/, "the connection serves on");
   }));
 
 test("a named service without endpoints is waited for, not passed by", () =>
