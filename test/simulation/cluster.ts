@@ -117,7 +117,7 @@ export class Cluster {
     // One that keeps its name goes before its successor comes; others are replaced first.
     else if (old.length > 0 && (app.stateful || live.length > app.replicas - 1 + old.length - 1))
       this.#end(old[0]!);
-    else if (live.length < app.replicas) this.#create(app);
+    else if (live.length < app.replicas) return this.#create(app);
     else return false;
     return true;
   }
@@ -129,13 +129,14 @@ export class Cluster {
     this.#writeSlices(app.namespace, app.name);
   }
 
-  #create(app: App): void {
+  /** @returns whether there was an address for one more */
+  #create(app: App): boolean {
     const { namespace, name, meshed, stateful, version } = app;
     const taken = new Set(this.pods(app).map(({ metadata }) => metadata.name));
     let ordinal = 0;
     while (taken.has(`${name}-${ordinal}`)) ordinal += 1;
     const ip = this.#free.pop();
-    if (ip === undefined) return;
+    if (ip === undefined) return false;
     const nodeName = this.#chance.of(NODES);
     this.api.put(COLLECTION.pods, {
       metadata: {
@@ -155,6 +156,7 @@ export class Cluster {
       status: { phase: "Running", podIP: ip, podIPs: [{ ip }], hostIP: "192.168.0.1" },
     } as KubeObject);
     this.touch(namespace, name);
+    return true;
   }
 
   /** It begins to end. */
