@@ -128,6 +128,8 @@ export const MeshFilter = message(own("MeshFilter"), {
   urlRewrite: embed(1, () => UrlRewrite),
   requestMirror: embed(2, () => RequestMirror),
   delayInjector: embed(3, () => DelayInjector),
+  /** Of gRPC routes, whose filters in the proxy API change requests alone. */
+  responseHeaderModifier: embed(4, () => ResponseHeaderModifier),
 });
 
 export const MeshFilters = message(own("MeshFilters"), { filters: repeated(embed(1, () => MeshFilter)) });

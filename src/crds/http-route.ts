@@ -3,6 +3,7 @@ import {
   anyMap,
   choice,
   type Infer,
+  integer,
   list,
   numberChoice,
   object,
@@ -138,26 +139,37 @@ const timeouts = ruled(
 
 const EVERYTHING: readonly HTTPRouteMatch[] = [{ path: { type: "PathPrefix", value: "/" } }];
 
-const specOf = <T>(group: string, filter: Schema<T>) => {
+/** Retries of a rule (Gateway API, HTTPRouteRetry). */
+const retry = object({
+  codes: optional(list(integer({ min: 400, max: 599 }))),
+  attempts: optional(integer()),
+  backoff: optional(goDuration),
+});
+
+const ruleFields = <T>(filter: Schema<T>) => {
   const filters = optional(list(filter, { maxItems: 16 }));
-  return object({
-    parentRefs: optional(list(parentReference(group), { maxItems: 32 })),
-    hostnames: optional(hostnames),
-    rules: list(
-      object({
-        name: optional(text({ minLength: 1, maxLength: 253 })),
-        matches: list(match, { maxItems: 64, default: EVERYTHING }),
-        filters,
-        backendRefs: optional(list(object({ ...backendFields, filters }), { maxItems: 16 })),
-        timeouts: optional(timeouts),
-      }),
-      { maxItems: 16, default: [{ matches: EVERYTHING }] },
-    ),
-  });
+  return {
+    name: optional(text({ minLength: 1, maxLength: 253 })),
+    matches: list(match, { maxItems: 64, default: EVERYTHING }),
+    filters,
+    backendRefs: optional(list(object({ ...backendFields, filters }), { maxItems: 16 })),
+    timeouts: optional(timeouts),
+  };
 };
 
-const policyHttpRouteSpec = specOf("policy.linkerd.io", policyFilter);
-const gatewayHttpRouteSpec = specOf(GATEWAY_API, gatewayFilter);
+const specOf = <T extends { readonly matches: readonly HTTPRouteMatch[] }>(group: string, rule: Schema<T>) =>
+  object({
+    parentRefs: optional(list(parentReference(group), { maxItems: 32 })),
+    hostnames: optional(hostnames),
+    // All else of a rule may be left out.
+    rules: list(rule, { maxItems: 16, default: [{ matches: EVERYTHING } as T] }),
+  });
+
+const policyHttpRouteSpec = specOf("policy.linkerd.io", object(ruleFields(policyFilter)));
+const gatewayHttpRouteSpec = specOf(
+  GATEWAY_API,
+  object({ ...ruleFields(gatewayFilter), retry: optional(retry) }),
+);
 
 /** Of either group: what the mesh reads is the same. */
 export type HTTPRoute = Resource<Infer<typeof gatewayHttpRouteSpec>, RouteStatus>;

@@ -2,7 +2,7 @@
 // Nothing of the kind is ignored in silence: admission warns of it, `check` lists it, events tell it.
 import { refersTo } from "../crds/index.ts";
 import { KEYS } from "../manifests/names.ts";
-import { type AnnotationProblem, trafficSettings } from "../rules/traffic-annotations.ts";
+import { type AnnotationProblem, TRAFFIC_KEYS, trafficSettings } from "../rules/traffic-annotations.ts";
 import { isMap, type Problem, shown } from "../schema/index.ts";
 import { nearest } from "../util/nearest.ts";
 import { SETTING_KEYS, settingProblem } from "./annotations.ts";
@@ -23,7 +23,7 @@ const isTraffic = (key: string) => CLOSED.slice(3).some((prefix) => key.startsWi
 const isSetting = (key: string) => CLOSED.slice(0, 3).some((prefix) => key.startsWith(prefix));
 
 /** Keys of Linkerd's and of its extensions besides those above; others may have more under these prefixes. */
-const OPEN_KEYS = [
+export const OPEN_KEYS: readonly string[] = [
   KEYS.inject,
   KEYS.createdBy,
   KEYS.proxyVersion,
@@ -54,17 +54,7 @@ const LABELS = [
   "mirror.linkerd.io/cluster-name",
   KEYS.admissionWebhooks,
 ];
-const TRAFFIC_KEYS = [
-  "retry.linkerd.io/http",
-  "retry.linkerd.io/grpc",
-  "retry.linkerd.io/limit",
-  "retry.linkerd.io/timeout",
-  "timeout.linkerd.io/request",
-  "timeout.linkerd.io/response",
-  "timeout.linkerd.io/idle",
-  "balancer.linkerd.io/failure-accrual",
-];
-const KNOWN = [...SETTING_KEYS, ...OPEN_KEYS, ...LABELS, ...TRAFFIC_KEYS];
+const KNOWN = [...SETTING_KEYS, ...OPEN_KEYS, ...LABELS, ...TRAFFIC_KEYS.parent];
 const domainOf = (key: string) => key.slice(0, Math.max(key.indexOf("/"), 0));
 const DOMAINS = [...new Set([...KNOWN, ...CLOSED].map(domainOf))];
 

@@ -201,22 +201,36 @@ function backends(refs: readonly Backend[] = [], path: string, found: Findings, 
   });
 }
 
-/** Filters that other controllers apply and the mesh does not. */
-const APPLIED = ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect"];
+/** Filters that the mesh applies; others are for other controllers. */
+const APPLIED: Readonly<Record<"HTTPRoute" | "GRPCRoute", readonly string[]>> = {
+  HTTPRoute: [
+    "RequestHeaderModifier",
+    "ResponseHeaderModifier",
+    "RequestRedirect",
+    "URLRewrite",
+    "RequestMirror",
+  ],
+  GRPCRoute: ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"],
+};
+/** Of them, those that only clients' proxies apply. */
+const OF_CLIENTS = ["URLRewrite", "RequestMirror"];
 
 function filters(
   list: readonly { readonly type: string }[] = [],
   path: string,
   found: Findings,
-  applied: readonly string[] = APPLIED,
+  kind: keyof typeof APPLIED,
+  parentRefs: readonly ParentReference[] = [],
 ): void {
+  const onServer = parentRefs.some((parent) => refersTo(parent, POLICY, "Server"));
+  const applied = APPLIED[kind];
   list.forEach(({ type }, index) => {
-    if (!applied.includes(type)) {
-      found.warnings.push({
-        path: `${path}.filters[${index}].type`,
-        message: `the mesh has no filter ${type} and does not accept the route; it has ${applied.join(", ")}`,
-      });
-    }
+    const warn = (message: string) =>
+      found.warnings.push({ path: `${path}.filters[${index}].type`, message });
+    if (!applied.includes(type))
+      warn(`the mesh has no filter ${type} and does not accept the route; it has ${applied.join(", ")}`);
+    else if (onServer && OF_CLIENTS.includes(type))
+      warn(`${type} is for routes of Services and EgressNetworks: the route is not accepted on a Server`);
   });
 }
 
@@ -247,9 +261,9 @@ function httpRoute(spec: HTTPRoute["spec"], found: Findings, gateway: boolean): 
       valueExpressions(found, `${here}.queryParams`, match.queryParams);
     });
     backends(rule.backendRefs, path, found, gateway);
-    filters(rule.filters, path, found);
+    filters(rule.filters, path, found, "HTTPRoute", spec.parentRefs);
     rule.backendRefs?.forEach((ref, at) => {
-      filters(ref.filters, `${path}.backendRefs[${at}]`, found);
+      filters(ref.filters, `${path}.backendRefs[${at}]`, found, "HTTPRoute", spec.parentRefs);
     });
   });
 }
@@ -263,7 +277,7 @@ function grpcRoute(spec: GRPCRoute["spec"], found: Findings): void {
       valueExpressions(found, `${path}.matches[${at}].headers`, headers);
     });
     backends(rule.backendRefs, path, found, true);
-    filters(rule.filters, path, found, APPLIED.slice(0, 2));
+    filters(rule.filters, path, found, "GRPCRoute", spec.parentRefs);
   });
 }
 

@@ -125,11 +125,12 @@ export function compileFilters(
     else if (filter.redirect) redirect ??= redirectOf(filter.redirect);
     else throw new PolicyError("a filter is of a kind that this proxy does not know");
   }
-  for (const { urlRewrite, delayInjector, requestMirror } of own) {
+  for (const { urlRewrite, delayInjector, requestMirror, responseHeaderModifier } of own) {
     if (urlRewrite && rewrite) throw new PolicyError("a route rewrites URLs twice");
     if (urlRewrite) rewrite = rewriteOf(urlRewrite);
     else if (delayInjector) delays.push(delayOf(delayInjector));
     else if (requestMirror) shareOf(requestMirror.ratio);
+    else if (responseHeaderModifier) response.push(...changesOf(responseHeaderModifier));
     else throw new PolicyError("a filter is of a kind that this proxy does not know");
   }
   if (redirect && rewrite) throw new PolicyError("a route both redirects and rewrites URLs");

@@ -74,6 +74,7 @@ type Policy = Partially<MessageOf<typeof OutboundPolicy>>;
 type Protocol = Partially<MessageOf<typeof ProxyProtocol>>;
 type BackendMessage = Partially<MessageOf<typeof Backend>>;
 type MetadataMessage = Partially<MessageOf<typeof Metadata>>;
+type OwnFilter = Partially<MessageOf<typeof MeshFilter>>;
 type HttpFilter = Partially<MessageOf<typeof HttpRouteFilter>>;
 type Http = Partially<MessageOf<typeof HttpRoute>>;
 type Grpc = Partially<MessageOf<typeof GrpcRoute>>;
@@ -247,13 +248,17 @@ function distribution<B>(
 const givesBackends = (rule: RouteRuleRecord | undefined, facts: OutboundFacts) =>
   (rule?.backends.length ?? 0) > 0 || facts.split.length > 0;
 
-/** Filters that only the mesh's own proxy knows. A mirror that leads nowhere is left out: nobody waits for it. */
-function meshFilters(facts: OutboundFacts, extras: readonly ExtraFilter[]) {
-  const filters = extras.flatMap((extra): Partially<MessageOf<typeof MeshFilter>>[] => {
+/**
+ * Filters that only the mesh's own proxy knows. A mirror that leads nowhere is left out: nobody waits for it.
+ * @param more others of them
+ */
+function meshFilters(facts: OutboundFacts, extras: readonly ExtraFilter[], more: readonly OwnFilter[] = []) {
+  const filters = extras.flatMap((extra): OwnFilter[] => {
     if ("rewrite" in extra) return [{ urlRewrite: extra.rewrite }];
     const { backend, problem } = shareOf(facts, extra.mirror);
     return problem === undefined ? [{ requestMirror: { backend, ratio: extra.ratio } }] : [];
   });
+  filters.push(...more);
   return filters.length > 0 ? { meshFilters: { filters } } : {};
 }
 
@@ -375,7 +380,7 @@ function grpcDistribution(facts: OutboundFacts, rule?: RouteRuleRecord) {
     givesBackends(rule, facts),
     ({ backend, filters, extras, problem }) => ({
       backend,
-      ...meshFilters(facts, extras),
+      ...meshFilters(facts, extras, responseFilters(filters)),
       // What the Gateway API says of backends that are not there (GRPCRoute, "backendRefs").
       filters:
         problem === undefined
@@ -389,6 +394,12 @@ function grpcDistribution(facts: OutboundFacts, rule?: RouteRuleRecord) {
 const grpcFilters = (filters: readonly HttpFilter[]) =>
   filters.flatMap(({ requestHeaderModifier }) => (requestHeaderModifier ? [{ requestHeaderModifier }] : []));
 
+/** The proxy API's gRPC routes change no responses. */
+const responseFilters = (filters: readonly HttpFilter[]): OwnFilter[] =>
+  filters.flatMap(({ responseHeaderModifier }) =>
+    responseHeaderModifier ? [{ responseHeaderModifier }] : [],
+  );
+
 function grpcRoutes(facts: OutboundFacts): Grpc[] {
   const { parent, traffic } = facts;
   const routes: Grpc[] = facts.routes.map((route) => ({
@@ -397,7 +408,7 @@ function grpcRoutes(facts: OutboundFacts): Grpc[] {
     rules: route.rules.map((rule) => ({
       matches: rule.grpc,
       filters: grpcFilters(rule.filters),
-      ...meshFilters(facts, rule.extras),
+      ...meshFilters(facts, rule.extras, responseFilters(rule.filters)),
       backends: grpcDistribution(facts, rule),
       ...timeoutsOf(traffic, route.traffic, rule),
       retry: grpcRetry(traffic, route.traffic),

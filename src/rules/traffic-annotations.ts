@@ -95,6 +95,12 @@ const BALANCER_KEYS = [
 ];
 const PREFIXES = [RETRY, TIMEOUT, BALANCER, ALPHA];
 
+/** All keys: those that routes take, and those that Services and EgressNetworks take beside them. */
+export const TRAFFIC_KEYS: { readonly route: readonly string[]; readonly parent: readonly string[] } = {
+  route: ROUTE_KEYS,
+  parent: [...ROUTE_KEYS, ...BALANCER_KEYS],
+};
+
 /**
  * Reads the annotations of one object.
  * @param on routes say nothing about endpoints, so balancer keys there are reported
@@ -109,7 +115,7 @@ export function trafficSettings(
     PREFIXES.some((prefix) => key.startsWith(prefix)),
   );
   if (!annotations || mine.length === 0) return NO_TRAFFIC_SETTINGS;
-  const known = on === "parent" ? [...ROUTE_KEYS, ...BALANCER_KEYS] : ROUTE_KEYS;
+  const known = TRAFFIC_KEYS[on];
   for (const key of mine)
     if (!known.includes(key)) problems.push({ key, message: unknownKey(key, known, on) });
   const read = new AnnotationReader(annotations, problems);

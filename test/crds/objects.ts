@@ -511,7 +511,8 @@ spec:
       - &auth { type: ExternalAuth, externalAuth: { protocol: HTTP } }
     backendRefs:
       - { group: "", kind: Service, name: web, namespace: other, port: 80, weight: 1, filters: [*request, *response, *redirect, *prefix, *mirror, *extension, *rewrite, *cors, *auth] }
-    timeouts: { request: 2s, backendRequest: 1s }`,
+    timeouts: { request: 2s, backendRequest: 1s }
+    retry: { codes: [502, 503], attempts: 2, backoff: 100ms }`,
   "GRPCRoute with every field": `
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -1338,10 +1339,16 @@ export const STRANGE: readonly (readonly [string, Readonly<Record<string, unknow
   [
     "Gateway API HTTPRoute with every field",
     {},
-    "spec.rules[0].filters[6].type",
-    "the mesh has no filter URLRewrite",
+    "spec.rules[0].filters[5].type",
+    "the mesh has no filter ExtensionRef",
   ],
-  ["GRPCRoute with every field", {}, "spec.rules[0].filters[2].type", "the mesh has no filter RequestMirror"],
+  [
+    "Gateway API HTTPRoute with every field",
+    { "spec.parentRefs.0": { group: "policy.linkerd.io", kind: "Server", name: "web" } },
+    "spec.rules[0].filters[6].type",
+    "URLRewrite is for routes of Services and EgressNetworks",
+  ],
+  ["GRPCRoute with every field", {}, "spec.rules[0].filters[3].type", "the mesh has no filter ExtensionRef"],
   [
     GATEWAY,
     { "spec.rules.0.matches.0.path.type": "Newest" },

@@ -1,7 +1,8 @@
 // ExternalWorkloads as destination keeps them: machines outside the cluster that are part of the mesh.
 import type { ExternalWorkload } from "../../crds/external-workload.ts";
 import { ownerOf } from "../../inject/workload.ts";
-import { addressOfText } from "../cluster-objects.ts";
+import type { PortRange } from "../../util/port-set.ts";
+import { ANNOTATION, addressOfText, portsOf } from "../cluster-objects.ts";
 
 export interface WorkloadRecord {
   readonly kind: "ExternalWorkload";
@@ -11,6 +12,7 @@ export interface WorkloadRecord {
   readonly labels: Readonly<Record<string, string>>;
   readonly ips: readonly string[];
   readonly ports: readonly { readonly name: string; readonly port: number }[];
+  readonly opaquePorts: readonly PortRange[] | undefined;
   /** DNS-like, or a SPIFFE URI; empty when it has none. */
   readonly identity: string;
   readonly serverName: string;
@@ -30,6 +32,9 @@ export function workloadRecord(object: ExternalWorkload): WorkloadRecord {
     readonly meshTls?: ExternalWorkload["spec"]["meshTLS"];
   };
   const tls = spec.meshTLS ?? spec.meshTls;
+  const ports = (spec.ports ?? [])
+    .filter(({ protocol = "TCP" }) => protocol === "TCP")
+    .map(({ name = "", port }) => ({ name, port }));
   return {
     kind: "ExternalWorkload",
     namespace: metadata.namespace ?? "",
@@ -37,9 +42,11 @@ export function workloadRecord(object: ExternalWorkload): WorkloadRecord {
     uid: metadata.uid ?? "",
     labels: metadata.labels ?? {},
     ips: (spec.workloadIPs ?? []).map(({ ip }) => addressOfText(ip)),
-    ports: (spec.ports ?? [])
-      .filter(({ protocol = "TCP" }) => protocol === "TCP")
-      .map(({ name = "", port }) => ({ name, port })),
+    ports,
+    opaquePorts: portsOf(
+      metadata.annotations?.[ANNOTATION.opaquePorts],
+      new Map(ports.map(({ name, port }) => [name, port])),
+    ),
     identity: tls?.identity ?? "",
     serverName: tls?.serverName ?? tls?.identity ?? "",
     ready: (status?.conditions ?? []).some((c) => c.type === "Ready" && c.status === "True"),

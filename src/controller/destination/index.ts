@@ -742,8 +742,7 @@ export class DestinationIndex implements ClusterEndpoints {
 
   /** What the workload says of its port, or its Server. */
   #isOpaqueAt(target: Target, port: number): boolean {
-    const said = isPod(target) ? target.opaquePorts : undefined;
-    if (portSetHas(said ?? this.#mesh.defaultOpaquePorts, port)) return true;
+    if (portSetHas(target.opaquePorts ?? this.#mesh.defaultOpaquePorts, port)) return true;
     const servers = this.#servers.get(target.namespace);
     if (!servers) return false;
     const known = this.#serverOpaque.get(target) ?? new Map<number, boolean>();

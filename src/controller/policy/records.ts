@@ -11,25 +11,28 @@ import {
   PROXY_PROTOCOLS,
   type ProxyProtocol,
   type Reference,
+  refersTo,
   type Server,
   type ServerAuthorization,
   type TrafficSplit,
 } from "../../crds/index.ts";
 import type { KubeObject } from "../../kube/types.ts";
 import { isDefaultPolicy } from "../../rules/default-policy.ts";
-import type {
-  AuthorizationPolicyRecord,
-  EgressNetworkRecord,
-  IdentityRules,
-  MeshTlsAuthenticationRecord,
-  NetworkAuthenticationRecord,
-  NetworkRule,
-  RateLimitRecord,
-  ServerAuthorizationRecord,
-  ServerRecord,
-  TargetRef,
-  TrafficSplitRecord,
-  Workload,
+import {
+  type AuthorizationPolicyRecord,
+  type EgressNetworkRecord,
+  GATEWAY_GROUP,
+  type IdentityRules,
+  type MeshTlsAuthenticationRecord,
+  type NetworkAuthenticationRecord,
+  type NetworkRule,
+  POLICY_GROUP,
+  type RateLimitRecord,
+  type ServerAuthorizationRecord,
+  type ServerRecord,
+  type TargetRef,
+  type TrafficSplitRecord,
+  type Workload,
 } from "../../rules/policy-records.ts";
 import { type AnnotationProblem, trafficSettings } from "../../rules/traffic-annotations.ts";
 import { parseCidr } from "../../util/ip.ts";
@@ -48,10 +51,31 @@ const identity = (object: KubeObject) => ({
 
 type RefSpec = Partial<Reference>;
 
+/** Kinds that policy refers to. */
+const REFERENTS = [
+  [POLICY_GROUP, "Server"],
+  [POLICY_GROUP, "HTTPRoute"],
+  [GATEWAY_GROUP, "HTTPRoute"],
+  [GATEWAY_GROUP, "GRPCRoute"],
+  [POLICY_GROUP, "MeshTLSAuthentication"],
+  [POLICY_GROUP, "NetworkAuthentication"],
+  ["", "ServiceAccount"],
+  ["", "Namespace"],
+] as const;
+
+/** Admission takes names of kinds in any case: here they get the right one. */
 function refOf(ref: RefSpec | undefined, namespace: string): TargetRef {
-  const { group = "", kind = "", name = "" } = ref ?? {};
-  return { group: group === "core" ? "" : group, kind, name, namespace: ref?.namespace ?? namespace };
+  const named = ref ?? {};
+  const [group, kind] = REFERENTS.find(([ofGroup, ofKind]) => refersTo(named, ofGroup, ofKind)) ?? [
+    named.group ?? "",
+    named.kind ?? "",
+  ];
+  return { group, kind, name: named.name ?? "", namespace: named.namespace ?? namespace };
 }
+
+/** The names of the core's kind among references. */
+const coreRefs = (refs: readonly RefSpec[] | undefined, kind: string, namespace: string): TargetRef[] =>
+  (refs ?? []).map((ref) => refOf(ref, namespace)).filter((ref) => ref.group === "" && ref.kind === kind);
 
 export function serverRecord(object: Spec<Server>): ServerRecord {
   const { podSelector, externalWorkloadSelector, port = 0, proxyProtocol, accessPolicy } = object.spec ?? {};
@@ -124,12 +148,12 @@ export function meshTlsAuthenticationRecord(
   object: Spec<MeshTLSAuthentication>,
 ): MeshTlsAuthenticationRecord {
   const base = identity(object);
-  const refs = (object.spec?.identityRefs ?? []).map((ref) => refOf(ref, base.namespace));
+  const refs = object.spec?.identityRefs;
   return {
     ...base,
     identities: [...(object.spec?.identities ?? [])],
-    serviceAccounts: refs.filter(({ kind }) => kind === "ServiceAccount"),
-    namespaces: refs.filter(({ kind }) => kind === "Namespace").map(({ name }) => name),
+    serviceAccounts: coreRefs(refs, "ServiceAccount", base.namespace),
+    namespaces: coreRefs(refs, "Namespace", base.namespace).map(({ name }) => name),
   };
 }
 
@@ -149,9 +173,7 @@ export function rateLimitRecord(object: Spec<HTTPLocalRateLimitPolicy>): RateLim
     identity: each?.requestsPerSecond,
     overrides: (overrides ?? []).map(({ requestsPerSecond = 0, clientRefs }) => ({
       requestsPerSecond,
-      clients: (clientRefs ?? [])
-        .filter(({ kind }) => kind === "ServiceAccount")
-        .map((ref) => ({ namespace: ref.namespace ?? base.namespace, name: ref.name ?? "" })),
+      clients: coreRefs(clientRefs, "ServiceAccount", base.namespace),
     })),
   };
 }

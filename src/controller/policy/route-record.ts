@@ -290,7 +290,7 @@ function filtersOf(
     within(`filters[${index}]`, () => {
       const extra = extraOf(kind, spec, namespace);
       if (extra) extras.push(extra);
-      else filters.push(filterOf(spec));
+      else filters.push(filterOf(kind, spec));
     });
   });
   // What the proxy cannot apply would make it refuse the whole policy.
@@ -319,7 +319,10 @@ function extraOf(kind: RouteKind, filter: FilterSpec, namespace: string): ExtraF
   };
 }
 
-function filterOf(filter: FilterSpec): RouteFilter {
+function filterOf(kind: RouteKind, filter: FilterSpec): RouteFilter {
+  // A call of gRPC cannot be sent elsewhere by its answer.
+  if (kind === "GRPCRoute" && filter.type === "RequestRedirect")
+    return unsupported("type", `a GRPCRoute has no ${filter.type}`);
   switch (filter.type) {
     case "RequestHeaderModifier":
       return { requestHeaderModifier: modifierOf(filter.requestHeaderModifier ?? {}) };
