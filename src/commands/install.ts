@@ -7,7 +7,7 @@ import { outputFlag } from "../cli/flags.ts";
 import { renderJson, renderYaml } from "../cli/output.ts";
 import { proxyFlags, valueFlags } from "../cli/value-flags.ts";
 import type { KubeClient, KubeObject } from "../kube/index.ts";
-import type { IdentityCredentials } from "../manifests/index.ts";
+import type { IdentityCredentials, OptionalApi } from "../manifests/index.ts";
 
 export default class Install extends MeshCommand<typeof Install> {
   static override summary = "Install the mesh: print its manifests for kubectl apply, or apply them.";
@@ -21,6 +21,13 @@ export default class Install extends MeshCommand<typeof Install> {
   ];
   static override flags = {
     crds: Flags.boolean({ summary: "The custom resource definitions only; they come first." }),
+    "with-api": Flags.string({
+      multiple: true,
+      options: ["smi", "multicluster"],
+      dependsOn: ["crds"],
+      summary:
+        "Also definitions that come with other products: TrafficSplit (smi), Link (multicluster); not over those of others.",
+    }),
     apply: Flags.boolean({
       exclusive: ["ignore-cluster"],
       summary: "Apply to the cluster (server-side) instead of printing.",
@@ -67,7 +74,7 @@ export default class Install extends MeshCommand<typeof Install> {
     const client = flags["ignore-cluster"] ? undefined : await this.#client();
     if (flags.crds) {
       if (client) await client.request("/version");
-      return this.#deliver(client, manifests.customResourceDefinitions(this.meshNamespace));
+      return this.#deliver(client, await this.#definitions(client));
     }
     const tree = await this.#tree();
     const given = await this.#credentials();
@@ -75,6 +82,16 @@ export default class Install extends MeshCommand<typeof Install> {
     const serverPorts = client ? await manifests.apiServerPorts(client) : "";
     const { objects } = manifests.planInstall({ tree, given, serverPorts, now: Date.now() });
     await this.#deliver(client, objects);
+  }
+
+  async #definitions(client: KubeClient | undefined) {
+    const { customResourceDefinitions, foreignDefinitions } = await import("../manifests/index.ts");
+    const also = (this.flags["with-api"] ?? []) as OptionalApi[];
+    const definitions = customResourceDefinitions(this.meshNamespace, also);
+    const foreign = client ? await foreignDefinitions(client, definitions) : [];
+    for (const name of foreign)
+      this.note(`${this.style.warn("‼")} ${name} is there already, from somebody else: it is left as it is`);
+    return definitions.filter(({ metadata }) => !foreign.includes(metadata.name));
   }
 
   async #client(): Promise<KubeClient> {

@@ -488,11 +488,15 @@ function validatorHooks() {
   return [
     {
       name: "linkerd-policy-validator.linkerd.io",
-      rules: [kindsOf("policy.linkerd.io"), kindsOf("gateway.networking.k8s.io")],
+      rules: [
+        kindsOf("policy.linkerd.io"),
+        kindsOf("gateway.networking.k8s.io"),
+        kindsOf("split.smi-spec.io"),
+      ],
     },
     {
       name: "linkerd-sp-validator.linkerd.io",
-      rules: [kindsOf("linkerd.io"), kindsOf("workload.linkerd.io")],
+      rules: [kindsOf("linkerd.io"), kindsOf("workload.linkerd.io"), kindsOf("multicluster.linkerd.io")],
     },
     {
       // These are only warned about: nothing of Kubernetes' own waits for the mesh.

@@ -1,6 +1,11 @@
 // The room's door: names, values and the objects of an installation.
 export { controlPlane, type Manifest } from "./control-plane.ts";
-export { type CustomResourceDefinition, customResourceDefinitions } from "./crds.ts";
+export {
+  type CustomResourceDefinition,
+  customResourceDefinitions,
+  foreignDefinitions,
+  type OptionalApi,
+} from "./crds.ts";
 export {
   checkIdentityCredentials,
   createAllWebhookCredentials,

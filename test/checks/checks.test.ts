@@ -272,6 +272,28 @@ const BROKEN: readonly [string, Stage, (cluster: Cluster) => void, readonly stri
       "error mesh-policies: these cannot be applied: Server shop/web: spec.port: expected a port by number (1-65535) or by name, got 70000",
     ],
   ],
+  [
+    "a TrafficSplit and a Link that nobody looked at",
+    "data-plane",
+    (cluster) =>
+      cluster.put(
+        {
+          apiVersion: "split.smi-spec.io/v1alpha2",
+          kind: "TrafficSplit",
+          metadata: { name: "web", namespace: "shop" },
+          spec: { service: "web", backends: [{ service: "v2", weight: -1 }] },
+        } as KubeObject,
+        {
+          apiVersion: "multicluster.linkerd.io/v1alpha3",
+          kind: "Link",
+          metadata: { name: "east", namespace: "shop" },
+          spec: { gatewayPort: "70000" },
+        } as KubeObject,
+      ),
+    [
+      'error mesh-policies: these cannot be applied: Link shop/east: spec.gatewayPort: expected a number from 1 to 65535 as text, got "70000", TrafficSplit shop/web: spec.backends[0].weight: expected a weight that is not negative, got -1',
+    ],
+  ],
 ];
 
 for (const [what, stage, break_, expected] of BROKEN) {

@@ -104,7 +104,10 @@ export const ALSO: Readonly<Record<string, readonly TestRef[]>> = {
       "a TrafficSplit shares the Service's traffic; the oldest one holds; what is missing fails for its share",
     ],
     [OUTBOUND, "weights as quantities, and Services by their hosts"],
-    [DESTINATION, "a TrafficSplit sends shares elsewhere, unless the profile says where"],
+    [
+      DESTINATION,
+      "a TrafficSplit is the policy's, and a profile's only beside its routes, unless the profile says where",
+    ],
   ],
   "linkerd.io/ServiceProfile": [
     [DESTINATION, "a ServiceProfile: routes, budget, overrides; the client's own before the Service's"],

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseAllDocuments } from "yaml";
+import type { KubeObject } from "../../src/kube/index.ts";
 import { createIdentityCredentials } from "../../src/manifests/index.ts";
 import { type Cluster, startCluster, startInstalledCluster } from "../checks/fake-cluster.ts";
 import { runCommand } from "../support/run-command.ts";
@@ -80,6 +81,33 @@ test("without a cluster, install prints manifests with the values that were set"
   assert.is(stored.clusterDomain, "example.org");
   const crds = await runCommand("install", "--crds", "--ignore-cluster", "-o", "json");
   assert.is(JSON.parse(crds.stdout).items.length, 10);
+});
+
+test("definitions of other products are printed for who asks, and never over those that are there", async () => {
+  const names = ({ stdout }: { stdout: string }) =>
+    JSON.parse(stdout)
+      .items.map(({ metadata }: KubeObject) => metadata.name)
+      .slice(10);
+  const argv = ["install", "--crds", "--with-api", "smi", "--with-api", "multicluster", "-o", "json"];
+  const all = ["links.multicluster.linkerd.io", "trafficsplits.split.smi-spec.io"];
+  assert.equal(names(await against(startCluster, ...argv)), all);
+  const definition = (name: string, labels: Record<string, string>) =>
+    ({
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name, labels },
+    }) as KubeObject;
+  const beside = await against(
+    async () => {
+      const cluster = await startCluster();
+      cluster.put(definition(all[0]!, { "linkerd.io/control-plane-ns": "mesh-system" }));
+      cluster.put(definition(all[1]!, { "linkerd.io/extension": "smi" }));
+      return cluster;
+    },
+    ...argv,
+  );
+  assert.equal(names(beside), all.slice(0, 1), "the mesh's own is brought up to date");
+  assert.match(beside.stderr, "trafficsplits.split.smi-spec.io is there already, from somebody else");
 });
 
 test("the user's own certificates are used, and all three are asked for", async () => {

@@ -246,6 +246,8 @@ test("the validating webhook is asked about every kind, and only kinds of the me
     "tcproutes.gateway.networking.k8s.io",
     "serviceprofiles.linkerd.io",
     "externalworkloads.workload.linkerd.io",
+    "trafficsplits.split.smi-spec.io",
+    "links.multicluster.linkerd.io",
     "services.",
     "namespaces.",
     "deployments.apps",
@@ -283,7 +285,13 @@ test("custom resource definitions have Linkerd's groups, kinds and stored versio
       "externalworkloads.workload.linkerd.io v1beta1",
     ],
   );
-  for (const definition of definitions) assertStructural(definition.spec, definition.metadata.name);
+  const also = customResourceDefinitions("mesh-system", ["multicluster", "smi"]).slice(definitions.length);
+  assert.equal(
+    also.map(({ metadata }) => metadata.name),
+    ["links.multicluster.linkerd.io", "trafficsplits.split.smi-spec.io"],
+  );
+  for (const definition of [...definitions, ...also])
+    assertStructural(definition.spec, definition.metadata.name);
 });
 
 /** Every schema node has a type, or says that it is an int-or-string (apiextensions' structural rule). */

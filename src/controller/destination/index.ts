@@ -817,7 +817,10 @@ export class DestinationIndex implements ClusterEndpoints {
       endpoint: undefined,
       opaque,
       profile,
-      overrides: own.length > 0 ? own : this.#splitOf(service),
+      // Any proxy that speaks the API goes by a profile once that has routes or targets, and passes the policy over, with
+      // all that routes, retries and timeouts say (reference/data-planes.md §1.7). The policy has the split too: so the
+      // profile has it only where its own routes make proxies go by it anyway.
+      overrides: own.length > 0 || !profile?.routes.length ? own : this.#splitOf(service),
     };
   }
 

@@ -41,7 +41,7 @@ export function destinationKinds(index: DestinationIndex, writer: ExternalSliceW
     servedKind({
       group: "split.smi-spec.io",
       resource: "trafficsplits",
-      versions: ["v1alpha2", "v1alpha1"],
+      versions: ["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
       record: trafficSplitRecord,
       put: (split) => index.putSplit(split),
       remove: (namespace, name) => index.removeSplit(namespace, name),

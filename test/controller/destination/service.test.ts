@@ -557,7 +557,7 @@ test("a ServiceProfile: routes, budget, overrides; the client's own before the S
     assert.equal((await server.message(2)).routes, []);
   }));
 
-test("a TrafficSplit sends shares elsewhere, unless the profile says where", () =>
+test("a TrafficSplit is the policy's, and a profile's only beside its routes, unless the profile says where", () =>
   withServer(async ({ index, client }) => {
     index.putService(service());
     const call = client.call(GetProfile, AUTHORITY);
@@ -572,11 +572,16 @@ test("a TrafficSplit sends shares elsewhere, unless the profile says where", () 
     const authorities = async (at: number) =>
       (await call.message(at)).dstOverrides.map(({ authority }) => authority);
     index.putSplit(split("younger", 2, "web-b"));
+    index.flush();
+    // Nothing that would make a proxy pass its policy over.
+    assert.equal(await authorities(0), []);
+    const routes = [{ name: "all", condition: { method: "GET" } }];
+    index.putProfile(profileOf("emoji", { routes }));
     assert.equal(await authorities(1), ["web-b.emoji.svc.cluster.local:80"]);
     index.putSplit(split("older", 1, "web-a"));
     assert.equal(await authorities(2), ["web-a.emoji.svc.cluster.local:80"]);
     index.putProfile(
-      profileOf("emoji", { dstOverrides: [{ authority: "x.emoji.svc.cluster.local", weight: 1 }] }),
+      profileOf("emoji", { routes, dstOverrides: [{ authority: "x.emoji.svc.cluster.local", weight: 1 }] }),
     );
     assert.equal(await authorities(3), ["x.emoji.svc.cluster.local:80"]);
     index.removeProfile("emoji", "web.emoji.svc.cluster.local");
