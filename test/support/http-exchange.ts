@@ -174,6 +174,10 @@ export class FakeExchange implements Exchange, UpstreamHandler {
     this.onFailure();
   }
 
+  onUnserved(): boolean {
+    return false;
+  }
+
   onInterim(head: ResponseHead): void {
     this.interim.push(head);
   }

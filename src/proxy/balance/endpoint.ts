@@ -3,30 +3,25 @@
 import { DEFAULT_LOAD, type LoadConfig, PeakEwma } from "../../rules/endpoint-load.ts";
 import type { PassportKey } from "../../rules/passport.ts";
 import { retryAfterMs } from "../../rules/retry-after.ts";
-import { Backoff, type BackoffOptions } from "../../util/backoff.ts";
-import type { Clock, Timer } from "../../util/clock.ts";
+import type { BackoffOptions } from "../../util/backoff.ts";
+import type { Clock } from "../../util/clock.ts";
 import type { Exchange, Outcome, Place, Route, Upstream } from "../http/exchange.ts";
 import { NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import { ClientConnection, type ClientOwner } from "../http1/client-connection.ts";
 import { Http1Pool, type PoolOptions } from "../http1/pool.ts";
 import { DEFAULT_HTTP2_PARAMS, type Http2Params } from "../http2/client-connection.ts";
 import type { HttpSeries, TcpSeries } from "../telemetry/series.ts";
-import {
-  type DialError,
-  type DialHandler,
-  type DialOptions,
-  type DialTarget,
-  dial,
-} from "../transport/dial.ts";
+import type { DialError, DialOptions, DialTarget } from "../transport/dial.ts";
 import { Breaker, type BreakerOptions } from "./breaker.ts";
 import { Http2Pool } from "./http2-pool.ts";
+import { Reach } from "./reach.ts";
 
 /** What all endpoints of one side share. */
 export interface Shared {
   readonly clock: Clock;
   readonly dial: DialOptions;
   readonly pool: PoolOptions;
-  /** Of probes to endpoints that failed; undefined: they are not probed, the next request tries. */
+  /** Of tries of endpoints that failed; undefined: the next request tries. */
   readonly backoff: BackoffOptions | undefined;
   /** Requests that may wait for a stream of an endpoint. */
   readonly maxWaiting: number;
@@ -77,10 +72,6 @@ export class Endpoint implements ClientOwner, Route {
   #http2: Http2Pool | undefined;
   weight: number;
   readonly local: boolean;
-  /** Connections to it can be made, as far as is known. */
-  reachable = true;
-  /** When it last failed, ms; the first to have failed is the first to be tried again. */
-  failedAt = 0;
   /** Requests and connections that it has not finished. */
   pending = 0;
   readonly #load: PeakEwma;
@@ -89,12 +80,10 @@ export class Endpoint implements ClientOwner, Route {
   readonly #looksInto: boolean;
   readonly #shared: Shared;
   readonly #options: EndpointOptions;
-  readonly #backoff: Backoff | undefined;
+  readonly #reach: Reach;
   #http: HttpSeries | undefined;
   #tcp: TcpSeries | undefined;
   #place: Place | undefined;
-  #probe: Timer | undefined;
-  #retired = false;
 
   constructor(shared: Shared, options: EndpointOptions) {
     this.#shared = shared;
@@ -103,7 +92,13 @@ export class Endpoint implements ClientOwner, Route {
     this.target = options.target;
     this.opaque = options.opaque;
     this.#http1 = new Http1Pool(shared.pool);
-    this.#backoff = shared.backoff && new Backoff(shared.backoff, shared.clock.random);
+    this.#reach = new Reach({
+      clock: shared.clock,
+      target: options.target,
+      dial: shared.dial,
+      backoff: shared.backoff,
+      onChange: () => options.onChange(this),
+    });
     this.weight = options.weight ?? 1;
     this.local = options.local ?? false;
     this.#load = new PeakEwma(options.load ?? DEFAULT_LOAD, shared.clock.monotonic());
@@ -128,6 +123,16 @@ export class Endpoint implements ClientOwner, Route {
       this.#place = { ip, port, labels: this.#options.labels?.() ?? {} };
     }
     return this.#place;
+  }
+
+  /** It can be reached, as far as is known. */
+  get reachable(): boolean {
+    return this.#reach.reached;
+  }
+
+  /** When it last failed, ms; the first to have failed is the first to be tried again. */
+  get failedAt(): number {
+    return this.#reach.failedAt;
   }
 
   /** Its breaker lets requests through: all of them, or the one that decides. */
@@ -187,8 +192,9 @@ export class Endpoint implements ClientOwner, Route {
       params: this.#options.http2 ?? DEFAULT_HTTP2_PARAMS,
       maxWaiting: this.#shared.maxWaiting,
       tcp: () => this.tcp,
-      onConnected: () => this.recovered(),
+      onConnected: () => this.#reach.connected(),
       onConnectFailed: (error) => this.noteFailure(error),
+      onUnserved: () => this.onUnserved(),
     });
     return this.#http2;
   }
@@ -216,7 +222,7 @@ export class Endpoint implements ClientOwner, Route {
     this.#shared.inFlight -= 1;
     this.#load.measured(rtt, now);
     if (this.#looksInto && head !== undefined) this.#look(status, head, now);
-    if (!this.reachable) this.recovered();
+    this.#reach.served(now - rtt);
   }
 
   #look(status: number, head: ResponseHead, now: number): void {
@@ -241,73 +247,21 @@ export class Endpoint implements ClientOwner, Route {
     if (error) this.noteFailure(error);
   }
 
-  /** A connection could not be made: leave the choice at once, and come back when a probe connects. */
+  /** A connection could not be made: it leaves the choice at once. */
   noteFailure(error: DialError): void {
-    if (this.#retired || NOT_ITS_FAULT.has(error.key)) return;
-    this.failedAt = this.#shared.clock.monotonic();
-    if (this.reachable) {
-      this.reachable = false;
-      this.#options.onChange(this);
-    }
-    if (this.#backoff)
-      this.#probe ??= this.#shared.clock.after(this.#backoff.next(), () => this.#startProbe());
+    this.#reach.lost(error);
   }
 
-  recovered(): void {
-    this.#shared.clock.clear(this.#probe);
-    this.#probe = undefined;
-    this.#backoff?.reset();
-    if (this.reachable || this.#retired) return;
-    this.reachable = true;
-    this.#options.onChange(this);
-  }
-
-  #startProbe(): void {
-    this.#probe = undefined;
-    if (!this.#retired) new Probe(this, this.target, this.#shared.dial);
+  /** Its proxy could not reach its application: it leaves the choice for a while. */
+  onUnserved(): void {
+    this.#reach.unserved();
   }
 
   /** It is no longer named by discovery: what is in flight ends, nothing new begins. */
   retire(): void {
-    this.#retired = true;
-    this.#shared.clock.clear(this.#probe);
-    this.#probe = undefined;
+    this.#reach.stop();
     this.#breaker?.stop();
     this.#http1.close();
     this.#http2?.close();
   }
-}
-
-/** Says nothing of whether the endpoint can be reached. */
-const NOT_ITS_FAULT: ReadonlySet<PassportKey> = new Set<PassportKey>([
-  "upstream-closed",
-  "no-certificate",
-  "out-of-sockets",
-]);
-
-/** One connection made for no other reason than to learn that it can be. */
-class Probe implements DialHandler {
-  readonly #endpoint: Endpoint;
-  readonly #destroy: () => void;
-  #connected = false;
-
-  constructor(endpoint: Endpoint, target: DialTarget, options: DialOptions) {
-    this.#endpoint = endpoint;
-    const socket = dial(target, options, this);
-    this.#destroy = () => socket.destroy();
-  }
-
-  onConnected(): void {
-    this.#connected = true;
-    this.#destroy();
-    this.#endpoint.recovered();
-  }
-
-  onClosed(error: DialError | undefined): void {
-    if (!this.#connected && error) this.#endpoint.noteFailure(error);
-  }
-
-  onBytes(): void {}
-  onEnd(): void {}
-  onDrain(): void {}
 }

@@ -32,6 +32,8 @@ export interface Http2PoolOptions {
   /** A connection was made, or could not be. */
   readonly onConnected: () => void;
   readonly onConnectFailed: (error: DialError) => void;
+  /** The endpoint's proxy could not reach its application. */
+  readonly onUnserved: () => void;
 }
 
 export class Http2Pool implements ConnectionOwner, UpstreamOwner {
@@ -103,6 +105,10 @@ export class Http2Pool implements ConnectionOwner, UpstreamOwner {
   forget(upstream: Http2Upstream): void {
     this.#waiting.delete(upstream);
     this.#endIfDone();
+  }
+
+  onUnserved(): void {
+    this.#options.onUnserved();
   }
 
   onConnected(connection: Http2ClientConnection): void {

@@ -48,6 +48,8 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
   protected upstream: Upstream | undefined;
   protected route: Route | undefined;
   protected responseStarted = false;
+  /** It was sent again at the expense of the budget. */
+  #retried = false;
   protected status = 0;
   protected grpcStatus: number | undefined;
   /** When the request was complete, if that was after its head, ms, monotonic; else -1. */
@@ -109,6 +111,15 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     else this.refuse(error.key, error.message);
   }
 
+  onUnserved(_upstream: Upstream, error: DialError): boolean {
+    if (!this.#repeatable || !this.service.affordsRetry(this, true)) return false;
+    this.#retried = true;
+    this.leaveUpstream(false, error.key);
+    this.failure = error;
+    this.service.dispatch(this);
+    return true;
+  }
+
   /** The request's head is here: whoever watches is asked, then the service. */
   protected begin(): void {
     const { service } = this;
@@ -126,6 +137,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     this.requestBytes = 0;
     this.responseBytes = 0;
     this.responseStarted = false;
+    this.#retried = false;
     this.status = 0;
     this.grpcStatus = undefined;
     this.requestEndedAt = -1;
@@ -144,6 +156,7 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     this.status = status;
     const now = this.clock.monotonic();
     this.route!.measured(now - this.startedAt, now, status, head);
+    if (this.#retried) this.account?.retried?.(status);
     if (this.record && head) this.record.response(this, head);
   }
 
@@ -188,11 +201,19 @@ export abstract class AcceptedExchange implements Exchange, UpstreamHandler {
     });
   }
 
+  get #repeatable(): boolean {
+    return this.attempts < ATTEMPT_LIMIT && this.kept;
+  }
+
   /** Whether the request may be sent once more, after it was, without the server being able to tell. */
   protected mayRepeat(upstream: Upstream, key: PassportKey, unprocessed: boolean): boolean {
-    if (this.attempts >= ATTEMPT_LIMIT || !this.requestDone || !this.kept) return false;
-    // A server that refuses streams may have too much to do: it is not asked more often than retries may be made.
-    if (unprocessed) return key !== "stream-reset" || this.service.affordsRetry();
+    if (!this.#repeatable) return false;
+    if (unprocessed) {
+      // A server that refuses streams may have too much to do: it is not asked more often than retries may be made.
+      if (key !== "stream-reset") return true;
+      this.#retried = this.service.affordsRetry(this, false);
+      return this.#retried;
+    }
     // An idle connection may have been closing when the request was sent: then nobody has read it.
     return key === "upstream-closed" && upstream.reused && IDEMPOTENT.has(this.request.method);
   }

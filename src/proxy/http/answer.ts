@@ -2,6 +2,7 @@
 
 import type { FilterVerdict } from "../../rules/filters.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
+import { UNSERVED } from "../transport/unserved.ts";
 import type { LocalResponse } from "./exchange.ts";
 import type { Field } from "./message.ts";
 
@@ -12,6 +13,8 @@ export interface AnswerOptions {
   readonly meshClose: boolean;
   /** What exactly went wrong, added to the text for trusted callers. */
   readonly detail?: string | undefined;
+  /** Proves to the peer's proxy that its request was not served: see transport/unserved.ts. */
+  readonly unserved?: Buffer | undefined;
 }
 
 /** The text of an error, fit for a header field. */
@@ -25,6 +28,7 @@ export function errorFields(key: PassportKey, options: AnswerOptions): Field[] {
   const fields: Field[] = [["l5d-proxy-error", errorText(key, options)]];
   if (options.trusted) fields.push(["l5d-mesh-code", PASSPORTS[key].code]);
   if (options.meshClose) fields.push(["l5d-proxy-connection", "close"]);
+  if (options.unserved) fields.push([UNSERVED, options.unserved.toString("base64url")]);
   return fields;
 }
 

@@ -41,6 +41,11 @@ export interface UpstreamHandler {
   onConnectFailed(upstream: Upstream, error: DialError): void;
   /** An interim response (1xx other than 101). */
   onInterim(head: ResponseHead): void;
+  /**
+   * The endpoint's proxy answers that its application has never got the request. True: it has left the upstream, for
+   * another endpoint. False: the answer is to come, by `onResponse`.
+   */
+  onUnserved(upstream: Upstream, error: DialError): boolean;
   /** The head of the response; valid for the length of the exchange. `end`: no body follows, `onEnd` comes at once. */
   onResponse(upstream: Upstream, head: ResponseHead, end?: boolean): void;
   /** Body bytes, the handler's own, unless it `borrows` them. */
@@ -152,6 +157,8 @@ export interface Account {
   /** So many bytes of a body came at once. */
   requestFrame(bytes: number): void;
   responseFrame(bytes: number): void;
+  /** The response comes of a retry that `Service.affordsRetry` allowed. */
+  retried?(status: number): void;
 }
 
 /** How a response ended. */
@@ -185,8 +192,11 @@ export interface Service {
    * `exchange.attempts` grown, when a connection failed before anything could have been read.
    */
   dispatch(exchange: Exchange): void;
-  /** Whether a request that a server refused to take may be sent once more; then that counts as a retry. */
-  affordsRetry(): boolean;
+  /**
+   * Whether a request that nobody has worked on may be sent once more; then that counts as a retry.
+   * @param elsewhere only to an endpoint that has not been tried
+   */
+  affordsRetry(exchange: Exchange, elsewhere: boolean): boolean;
   /** The exchange is over, or was given up by the client: whatever was waiting for it is void. */
   abandon(exchange: Exchange): void;
   /** An error of the proxy's own was answered (or ended the connection). */

@@ -11,6 +11,7 @@ import type { Socket } from "node:net";
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Upstream, UpstreamHandler } from "../http/exchange.ts";
 import type { Field, RequestEdits, RequestHead } from "../http/message.ts";
+import { unservedError } from "../http/unserved.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import { abort } from "../transport/abort.ts";
 import {
@@ -55,6 +56,8 @@ export interface RawHandler extends UpstreamHandler {
 export interface ClientOwner {
   /** Its exchange is over, and it is fit for another. */
   onIdle(client: ClientConnection): void;
+  /** The endpoint's proxy could not reach its application. */
+  onUnserved(): void;
   /** Called once, whether it was idle, busy or never connected. */
   onGone(client: ClientConnection, error: DialError | undefined): void;
 }
@@ -286,6 +289,7 @@ export class ClientConnection implements DialHandler, Upstream {
       }
       return;
     }
+    if (head.unservedEnd > 0 && this.#isUnserved(this.view(buf))) return;
     this.#inBody = true;
     // RFC 9112 §6.3
     if (this.#isHead || head.status === 204 || head.status === 304) this.#body = BODY_NONE;
@@ -313,6 +317,14 @@ export class ClientConnection implements DialHandler, Upstream {
     if (end < limit) this.#keep = false;
     this.#raw.onRawResponse(this, buf, end);
     if (this.#state === BUSY && this.#isDone()) this.#ended(undefined);
+  }
+
+  /** Whether the peer's proxy says that nobody got the request, and the request went elsewhere. */
+  #isUnserved(head: Http1Response): boolean {
+    const error = unservedError(head, this.socket);
+    if (error === undefined) return false;
+    this.owner.onUnserved();
+    return this.#handler?.onUnserved(this, error) ?? false;
   }
 
   #readBody(buf: Buffer, start: number, limit: number): void {

@@ -77,6 +77,7 @@ const PROXY_CONNECTION = bytesOf("proxy-connection");
 const TRANSFER_ENCODING = bytesOf("transfer-encoding");
 const L5D = bytesOf("l5d-");
 const L5D_PROXY_CONNECTION = bytesOf("l5d-proxy-connection");
+const L5D_MESH_UNSERVED = bytesOf("l5d-mesh-unserved");
 const CHUNKED = bytesOf("chunked");
 const CLOSE = bytesOf("close");
 const H2C = bytesOf("h2c");
@@ -132,6 +133,9 @@ export class Head {
   keepAliveTimeout = -1;
   /** The mesh peer asks that this connection is not used again (`l5d-proxy-connection: close`). */
   meshClose = false;
+  /** Of a response: the value of `l5d-mesh-unserved`; none when it ends at 0. */
+  unservedStart = 0;
+  unservedEnd = 0;
   /** Ranges to leave out, ascending: cuts[2i] to cuts[2i+1]. */
   readonly cuts = new Int32Array(4 * (HEADER_LIMIT + 2));
   cutCount = 0;
@@ -157,6 +161,7 @@ export class Head {
     this.#hasHost = false;
     this.keepAliveTimeout = -1;
     this.meshClose = false;
+    this.unservedEnd = 0;
     this.cutCount = 0;
     this.#response = response;
     this.#connectionToken = false;
@@ -340,6 +345,12 @@ export class Head {
       case 17:
         if (same(buf, start, nameEnd, TRANSFER_ENCODING))
           return this.#transferEncoding(buf, valueStart, valueEnd);
+        if (this.#response && same(buf, start, nameEnd, L5D_MESH_UNSERVED)) {
+          this.unservedStart = valueStart;
+          this.unservedEnd = valueEnd;
+          this.#cut(start, lineEnd);
+          return true;
+        }
         break;
       case 20:
         if (this.#response && same(buf, start, nameEnd, L5D_PROXY_CONNECTION)) {

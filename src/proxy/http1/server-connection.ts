@@ -24,6 +24,7 @@ import { abort } from "../transport/abort.ts";
 import { HALF_CLOSED, Linger } from "../transport/linger.ts";
 import { givePage, PAGE_SIZE, takePage } from "../transport/pages.ts";
 import { progressOf, sendingOf } from "../transport/progress.ts";
+import { unservedWord } from "../transport/unserved.ts";
 import { answer, response } from "./answer.ts";
 import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { ClientConnection, type RawHandler } from "./client-connection.ts";
@@ -171,8 +172,9 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.socket.destroy();
   }
 
+  /** Only once all of it is here: what comes of a body goes on at once. */
   protected get kept(): boolean {
-    return this.#first !== undefined;
+    return this.requestDone && this.#first !== undefined;
   }
 
   // ── The client's side ───────────────────────────────────────────────────────────────────────────────────────
@@ -486,7 +488,9 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     const { trusted, marksFailures } = this.service;
     const { status } = PASSPORTS[key];
     this.service.failed(exchange, key, detail);
-    this.#write(answer(key, { trusted, detail, meshClose: marksFailures && status >= 502 }, close));
+    const meshClose = marksFailures && status >= 502;
+    const unserved = marksFailures && trusted ? unservedWord(key, this.socket) : undefined;
+    this.#write(answer(key, { trusted, detail, meshClose, unserved }, close));
     this.ended({ status, complete: true, error: key });
   }
 

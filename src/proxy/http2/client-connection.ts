@@ -123,6 +123,10 @@ export class Http2ClientConnection implements DialHandler, ClientSessionOwner {
     return this.#session!.writer.congested;
   }
 
+  get socket(): Socket {
+    return this.#socket;
+  }
+
   /** The connection failed as such: not one stream, and not by a violation of ours or the peer's. */
   get lost(): boolean {
     return this.#session?.lost ?? true;

@@ -12,6 +12,7 @@ import { errorFields, errorText, grpcFields } from "../http/answer.ts";
 import type { LocalResponse, Upstream } from "../http/exchange.ts";
 import type { Field, ResponseHead } from "../http/message.ts";
 import { HALF_CLOSED, Linger } from "../transport/linger.ts";
+import { unservedWord } from "../transport/unserved.ts";
 import { ORIG_PROTO } from "./message.ts";
 import { Http2Request } from "./request.ts";
 import type { Http2ServerConnection } from "./server-connection.ts";
@@ -113,7 +114,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     if (!this.#upstreamEnded || !upstream) return;
     // Both ends were said. The upstream may still have to take the last bytes: it is let finish.
     this.#answered = true;
-    this.#leave(true);
+    this.leaveUpstream(true);
     this.ended({ status: this.status, complete: true });
     this.#halfClosed = new Linger(
       this.clock,
@@ -140,23 +141,22 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     if (this.#answered) return;
     this.#answered = true;
     this.#halfClosed?.stop();
-    this.#leave(false);
+    this.leaveUpstream(false);
     this.service.abandon(this);
     this.ended({ status: this.status, complete: false, resetCode: error?.code });
   }
 
   expire(key: PassportKey): void {
     if (this.#answered) return;
-    this.#leave(false);
+    this.leaveUpstream(false);
     this.service.abandon(this);
     if (this.responseStarted) this.#breakOff(ERROR.INTERNAL_ERROR, key);
     else this.refuse(key);
   }
 
-  /** As `leaveUpstream`: and nothing is sent there any more. */
-  #leave(complete: boolean, broken?: PassportKey): void {
+  protected override leaveUpstream(complete: boolean, broken?: PassportKey): void {
     this.#sending = false;
-    this.leaveUpstream(complete, broken);
+    super.leaveUpstream(complete, broken);
   }
 
   #begins(head: ResponseHead, status: number): void {
@@ -176,7 +176,9 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     const { service } = this;
     const { status, grpcStatus } = PASSPORTS[key];
     service.failed(this, key, detail);
-    const options = { trusted: service.trusted, meshClose: false, detail };
+    const { trusted, marksFailures } = service;
+    const unserved = marksFailures && trusted ? unservedWord(key, this.#connection.socket) : undefined;
+    const options = { trusted, meshClose: false, detail, unserved };
     if (this.grpc) {
       this.grpcStatus = grpcStatus;
       this.#answer(200, [...grpcFields(grpcStatus, errorText(key, options)), ...errorFields(key, options)]);
@@ -223,9 +225,10 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     upstream.request(this.request, edits, bodyless && !this.tunnels);
     this.#sending = true;
     if (held) {
-      // Sent again after a failure, it has given its room back already.
-      const credit = this.#uncredited;
+      // Sent again after a failure, it has given back the room that its upstream had for it.
+      const credit = this.#uncredited + this.#unconsumed;
       this.#uncredited = 0;
+      this.#unconsumed = 0;
       let writable = true;
       for (const bytes of held) writable = upstream.write(bytes) && writable;
       if (writable) this.#connection.machine.consume(this.#stream, credit);
@@ -243,7 +246,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
   onResponse(_upstream: Upstream, head: ResponseHead, end = false): void {
     // The server did not switch protocols; over HTTP/2 a 2xx would say that it did.
     if (this.request.protocol !== undefined && head.status < 300) {
-      this.#leave(false);
+      this.leaveUpstream(false);
       this.refuse("bad-response", `status ${head.status} to a ${this.request.protocol} upgrade`);
       return;
     }
@@ -268,7 +271,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
 
   #giveUpTunnel(): void {
     this.service.failed(this, "idle-timeout", HALF_CLOSED);
-    this.#leave(false);
+    this.leaveUpstream(false);
     this.#breakOff(ERROR.CANCEL, "idle-timeout");
   }
 
@@ -297,7 +300,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
     if (this.grpc && trailers) {
       for (const [name, value] of trailers) if (name === "grpc-status") this.grpcStatus = numberOf(value);
     }
-    this.#leave(true);
+    this.leaveUpstream(true);
     this.ended({ status: this.status, complete: true, trailers });
     if (this.#closed) return;
     machine.batch(() => {
@@ -324,7 +327,7 @@ export class Http2Exchange extends AcceptedExchange implements StreamHandler {
   ): void {
     const orderly = this.#tunnel && errno === undefined;
     this.#halfClosed?.stop();
-    this.#leave(orderly, this.#tunnel ? undefined : key);
+    this.leaveUpstream(orderly, this.#tunnel ? undefined : key);
     if (this.#answered) return;
     if (!this.responseStarted && this.mayRepeat(upstream, key, unprocessed)) {
       this.service.dispatch(this);

@@ -11,6 +11,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http/message.ts";
+import { UNSERVED } from "../transport/unserved.ts";
 
 /** Says that a message is HTTP/1 underneath: its version and, if so, that its target was a whole URI. */
 export const ORIG_PROTO = "l5d-orig-proto";
@@ -39,7 +40,7 @@ export class Http2Response implements ResponseHead {
 
   fields(): readonly Field[] {
     return this.#headers.filter(
-      ([name], index) => index > 0 && name !== ORIG_PROTO && name !== PROXY_CONNECTION,
+      ([name], index) => index > 0 && name !== ORIG_PROTO && name !== PROXY_CONNECTION && name !== UNSERVED,
     );
   }
 

@@ -9,6 +9,7 @@ import type { Http2Failure, Http2Stream, StreamHandler } from "../../http2/strea
 import type { PassportKey } from "../../rules/passport.ts";
 import type { Upstream, UpstreamHandler } from "../http/exchange.ts";
 import type { Field, RequestEdits, RequestHead } from "../http/message.ts";
+import { unservedError } from "../http/unserved.ts";
 import type { DialError } from "../transport/dial.ts";
 import type { Http2ClientConnection } from "./client-connection.ts";
 import { Http2Response, requestHeaders } from "./message.ts";
@@ -23,6 +24,8 @@ const NOTHING = Buffer.alloc(0);
 export interface UpstreamOwner {
   /** It no longer waits. */
   forget(upstream: Http2Upstream): void;
+  /** The endpoint's proxy could not reach its application. */
+  onUnserved(): void;
 }
 
 export class Http2Upstream implements Upstream, StreamHandler {
@@ -154,11 +157,20 @@ export class Http2Upstream implements Upstream, StreamHandler {
 
   onHeaders(headers: readonly Header[], end: boolean): void {
     const head = new Http2Response(headers);
+    if (end && this.#isUnserved(head)) return;
     if (this.#isConnect && head.status < 300) {
       this.#isTunnel = true;
       this.#handler?.onTunnel(this, head);
     } else this.#handler?.onResponse(this, head, end);
     if (end) this.#finish(undefined);
+  }
+
+  /** Whether the peer's proxy says that nobody got the request, and the request went elsewhere. */
+  #isUnserved(head: Http2Response): boolean {
+    const error = unservedError(head, this.#connection!.socket);
+    if (error === undefined) return false;
+    this.#owner.onUnserved();
+    return this.#handler?.onUnserved(this, error) ?? false;
   }
 
   onData(chunk: Buffer, end: boolean): void {

@@ -101,11 +101,15 @@ export class Attempt extends AcceptedExchange {
     return this.upstream?.progress ?? 0;
   }
 
+  protected override leaveUpstream(complete: boolean, broken?: PassportKey): void {
+    this.#sending = false;
+    super.leaveUpstream(complete, broken);
+  }
+
   /** Ends it, whatever it is doing; its owner hears nothing more. */
   giveUp(broken?: PassportKey): void {
     if (this.#over) return;
     this.#over = true;
-    this.#sending = false;
     this.service.abandon(this);
     this.leaveUpstream(false, broken);
   }
@@ -168,7 +172,6 @@ export class Attempt extends AcceptedExchange {
       for (const [name, value] of trailers) if (name === "grpc-status") this.grpcStatus = grpcStatusOf(value);
     }
     this.#over = true;
-    this.#sending = false;
     this.leaveUpstream(true);
     this.#owner.onTryEnd(trailers);
   }
@@ -184,7 +187,6 @@ export class Attempt extends AcceptedExchange {
     unprocessed: boolean,
     resetCode?: number,
   ): void {
-    this.#sending = false;
     this.requestDone = this.#owner.requestEnded;
     this.leaveUpstream(false, key);
     if (!this.responseStarted && this.mayRepeat(upstream, key, unprocessed)) {
@@ -210,13 +212,13 @@ export class TryService implements Service {
   readonly marksFailures = false;
   readonly draining = false;
   readonly dispatch: (exchange: Exchange) => void;
-  readonly affordsRetry: () => boolean;
+  readonly affordsRetry: Service["affordsRetry"];
   readonly #dispatch: Dispatch;
 
   constructor(
     dispatch: (exchange: Exchange) => void,
     waiting: Dispatch,
-    affordsRetry: () => boolean = () => false,
+    affordsRetry: Service["affordsRetry"] = () => false,
   ) {
     this.dispatch = dispatch;
     this.#dispatch = waiting;

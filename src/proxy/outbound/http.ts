@@ -100,9 +100,15 @@ export class OutboundHttp implements Service {
     request.start();
   }
 
-  affordsRetry(): boolean {
+  affordsRetry(exchange: Exchange, elsewhere: boolean): boolean {
     const { destination, clock } = this.#options;
-    return destination.budget.withdraw(clock.monotonic());
+    const only = destination.routes(exchange.version)?.only;
+    if (elsewhere && (!only || exchange.attempts >= destination.balancer(only.target).size)) return false;
+    const affords = destination.budget.withdraw(clock.monotonic());
+    const series = this.#account?.series;
+    if (affords) series?.retrying();
+    else series?.overflowed();
+    return affords;
   }
 
   abandon(exchange: Exchange): void {

@@ -97,8 +97,8 @@ export class IngressHttp implements Service {
     return named;
   }
 
-  affordsRetry(): boolean {
-    return this.#options.own.affordsRetry();
+  affordsRetry(exchange: Exchange, elsewhere: boolean): boolean {
+    return (this.#by.get(exchange) ?? this.#options.own).affordsRetry(exchange, elsewhere);
   }
 
   abandon(exchange: Exchange): void {

@@ -91,6 +91,8 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   #backend: RouteBackend | undefined;
   #backoff: Backoff | undefined;
   #retries = 0;
+  /** A try was sent again as it was, at the expense of the budget. */
+  #repeated = false;
   /** The response goes to the client: nothing can be tried again. */
   #answering = false;
   #over = false;
@@ -141,7 +143,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
         attempt.endpoint = dispatch.send(attempt, balancer, undefined, avoid);
       },
       dispatch,
-      () => destination.budget.withdraw(options.clock.monotonic()),
+      (attempt, elsewhere) => this.#affordsRetry(attempt, elsewhere),
     );
   }
 
@@ -448,7 +450,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     this.#answering = true;
     this.#sent = [];
     clock.clear(this.#requestTimer);
-    if (this.#retries > 0) series.retried(head.status);
+    if (this.#retries > 0 || this.#repeated) series.retried(head.status);
     const edits = [...match.rule.filters.response, ...(this.#backend?.filters.response ?? [])];
     this.#handler?.onResponse(this, edits.length === 0 ? head : new EditedResponse(head, edits), end);
   }
@@ -467,16 +469,31 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     return this.#policy !== undefined && this.bodyKept && this.#retries < this.#policy.maxRetries;
   }
 
-  #mayRetry(): boolean {
+  /** As `Service.affordsRetry`, of a try that nobody has worked on. */
+  #affordsRetry({ attempts }: Exchange, elsewhere: boolean): boolean {
+    const { destination } = this.#options;
+    if (elsewhere && attempts >= destination.balancer(this.#backend!.target).size) return false;
+    if (!this.#withdraw()) return false;
+    this.#options.series.retrying();
+    this.#repeated = true;
+    return true;
+  }
+
+  #withdraw(): boolean {
     const { series, destination, clock } = this.#options;
+    if (destination.budget.withdraw(clock.monotonic())) return true;
+    series.overflowed();
+    return false;
+  }
+
+  #mayRetry(): boolean {
+    const { series } = this.#options;
     if (!this.#policy || !this.bodyKept || this.#over) return false;
     if (this.#retries >= this.#policy.maxRetries) {
       series.limitExceeded();
       return false;
     }
-    if (destination.budget.withdraw(clock.monotonic())) return true;
-    series.overflowed();
-    return false;
+    return this.#withdraw();
   }
 
   /** Tries again what failed without a response, if that may be. */

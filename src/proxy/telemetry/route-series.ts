@@ -276,4 +276,8 @@ export class OnlyRouteAccount implements Account {
   responseFrame(bytes: number): void {
     this.#backend.responseFrame(bytes);
   }
+
+  retried(status: number): void {
+    this.series.retried(status);
+  }
 }

@@ -91,6 +91,7 @@ class Client {
       onConnected: () => {
         this.connects += 1;
       },
+      onUnserved: () => {},
       onConnectFailed: (error) => this.failures.push(error),
     });
   }
