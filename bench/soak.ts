@@ -1,10 +1,10 @@
 // `npm run bench:soak`: a long life in a short time. Ten million requests, HTTP/1 and HTTP/2 mixed, through meshed pairs
 // while applications restart and crash, pods are replaced, endpoints come and go, certificates are renewed and the
 // control plane goes away. Fails when a request failed that the application did not cause, or when memory grows: what a
-// proxy holds each ten seconds after it has given back what it does not need. SIGUSR2 ends it early with a verdict on
-// what was seen.
+// proxy holds each ten seconds after it has given back what it does not need. SIGUSR2, or the end of --seconds, ends it
+// early with a verdict on what was seen.
 //
-//   npm run bench:soak -- [--requests 10000000] [--pods 4] [--every 700] [--leaf 10] [--seed N] [--events restart,crash,…]
+//   npm run bench:soak -- [--requests 10000000] [--seconds N] [--pods 4] [--every 700] [--leaf 10] [--seed N] [--events restart,crash,…]
 import { writeSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -28,6 +28,8 @@ const { values: flags } = parseArgs({
   options: {
     /** How many are sent. */
     requests: { type: "string", default: "10000000" },
+    /** At most; without: until all are sent. */
+    seconds: { type: "string" },
     pods: { type: "string", default: "4" },
     /** Mean time between two events, ms. */
     every: { type: "string", default: "700" },
@@ -127,10 +129,12 @@ async function main(): Promise<boolean> {
       SOAK_LOAD: JSON.stringify(settings),
     });
     let cutShort = false;
-    process.once("SIGUSR2", () => {
+    const cut = () => {
       cutShort = true;
       load.process.kill("SIGKILL");
-    });
+    };
+    process.once("SIGUSR2", cut);
+    const limit = flags.seconds === undefined ? undefined : setTimeout(cut, Number(flags.seconds) * 1_000);
     const samples: Record<string, MemorySample[]> = { "the client's proxy": [], "a server's proxy": [] };
     const failures: Failure[] = [];
     let answered = 0;
@@ -166,6 +170,7 @@ async function main(): Promise<boolean> {
     }, SAMPLING);
     if (EVENTS.length > 0) weather.begin();
     await load.exited;
+    clearTimeout(limit);
     clearInterval(timer);
     clearInterval(sampler);
     problems.push(...(await weather.end()), ...pods.dead.map((child) => child.obituary));
