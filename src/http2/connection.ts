@@ -55,6 +55,8 @@ export interface ConnectionHandler {
    * `writableLength === 0` right after the write.
    */
   taken?(): boolean;
+  /** Whether `drained` will be called once nothing waits any more. */
+  drains?(): boolean;
   /**
    * There is something to send, which waits for `flush`: whoever implements this gathers what several batches send.
    * It comes once until then.
@@ -178,6 +180,7 @@ export class Http2Connection {
     this.#output = new Output(
       (bytes) => handler.write(bytes),
       () => handler.taken?.() ?? false,
+      () => handler.drains?.() ?? false,
     );
     this.batch(() => this.#introduce());
   }
@@ -282,6 +285,11 @@ export class Http2Connection {
   flush(): void {
     this.#announced = false;
     this.#output.flush();
+  }
+
+  /** Nothing that was written waits any more: its memory is used again. */
+  drained(): void {
+    this.#output.drained();
   }
 
   /** Takes bytes of the peer, which are not kept. Never throws for them: a violation ends the connection by `onEnd`. */

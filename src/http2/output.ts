@@ -1,6 +1,6 @@
 // What one connection is about to send. Frames are written side by side into a page that all connections share, one
-// after the other; what was written goes out as one piece. What has gone out of a page is not written over, unless the
-// socket says that it has taken it: it may still be sending from there.
+// after the other; what was written goes out as one piece. What has gone out of a page is not written over before the
+// socket has taken it: it may still be sending from there.
 
 /** Size of a page, of one for bodies, and of one when many are in use, bytes. */
 const PAGE = 16 * 1024;
@@ -10,20 +10,26 @@ const SMALL_PAGE = 2 * 1024;
 const MANY = 64;
 /** A page with less room than this is not used again, bytes. */
 const REMNANT = 512;
-/** Pages kept with room in them. */
-const MAX_SPARE = 16;
+/** Pages kept with room in them: as many as connections that are slow to take theirs hold at a time. */
+const MAX_SPARE = 32;
 /** So many bytes are moved in front of what does not fit behind them, so that both are one write. */
 const MAX_MOVED = 4 * 1024;
 
 interface Page {
   readonly bytes: Buffer;
+  /** Where there is room from. */
   at: number;
+  /** Pieces of it that sockets may still send from. */
+  sending: number;
+  /** Who has it: one output, `spare`, or nobody but those sockets. */
+  place: "output" | "spare" | "away";
 }
 
 /** Pages with room, the last one used next; and how many are in use. */
 const spare: Page[] = [];
 let used = 0;
-const NO_PAGE: Page = { bytes: Buffer.alloc(0), at: 0 };
+const NO_PAGES: Page[] = [];
+const NO_PAGE: Page = { bytes: Buffer.alloc(0), at: 0, sending: 0, place: "away" };
 
 export class Output {
   /** Where the next frame goes: `bytes` from `at` on, as far as was reserved. */
@@ -31,13 +37,20 @@ export class Output {
   at = 0;
   readonly #write: (bytes: Buffer) => void;
   readonly #taken: () => boolean;
+  readonly #drains: () => boolean;
   #page = NO_PAGE;
   #from = 0;
+  /** Pages that the socket still sends from. */
+  #sending: Page[] = NO_PAGES;
 
-  /** @param taken whether all that was written so far may be written over */
-  constructor(write: (bytes: Buffer) => void, taken: () => boolean) {
+  /**
+   * @param taken whether all that was written so far may be written over
+   * @param drains whether `drained` will be called once it may; of what nobody tells, pages are not used again
+   */
+  constructor(write: (bytes: Buffer) => void, taken: () => boolean, drains: () => boolean = never) {
     this.#write = write;
     this.#taken = taken;
+    this.#drains = drains;
   }
 
   /** Bytes that have not gone out. */
@@ -86,30 +99,74 @@ export class Output {
     const to = this.at;
     if (to === from) return;
     this.#leave();
+    if (this.#sending !== NO_PAGES && this.#taken()) this.drained();
     this.#write(page.bytes.subarray(from, to));
-    giveBack(page, this.#taken() ? from : to);
+    if (this.#taken()) giveBack(page, from);
+    else {
+      this.#keepsSending(page);
+      giveBack(page, to);
+    }
+  }
+
+  #keepsSending(page: Page): void {
+    page.sending += 1;
+    if (!this.#drains()) return;
+    if (this.#sending === NO_PAGES) this.#sending = [page];
+    else this.#sending.push(page);
+  }
+
+  /** All that was written so far may be written over. */
+  drained(): void {
+    const pages = this.#sending;
+    if (pages === NO_PAGES) return;
+    this.#sending = NO_PAGES;
+    for (const page of pages) {
+      page.sending -= 1;
+      // Whoever writes into it goes on behind what was there.
+      if (page.sending > 0 || page.place === "output") continue;
+      page.at = 0;
+      if (page.place === "away") keep(page);
+    }
   }
 }
 
-/** Lets go of the pages that are kept for what comes next: a megabyte at most. */
+/** Lets go of the pages that are kept for what comes next: two megabytes at most. */
 export function dropSparePages(): void {
+  for (const page of spare) page.place = "away";
   spare.length = 0;
 }
+
+const never = (): boolean => false;
 
 /** A page with so much room. */
 function take(size: number): Page {
   used += 1;
-  const last = spare.at(-1);
-  if (last !== undefined && last.bytes.length - last.at >= size) return spare.pop()!;
+  for (let i = spare.length - 1; i >= 0; i -= 1) {
+    const page = spare[i]!;
+    if (page.bytes.length - page.at < size) continue;
+    spare[i] = spare[spare.length - 1]!;
+    spare.pop();
+    page.place = "output";
+    return page;
+  }
   const usual = used > MANY ? SMALL_PAGE : PAGE;
   const length = size <= usual / 2 ? usual : Math.max(size, used > MANY ? 0 : LARGE_PAGE);
-  return { bytes: Buffer.allocUnsafeSlow(length), at: 0 };
+  return { bytes: Buffer.allocUnsafeSlow(length), at: 0, sending: 0, place: "output" };
 }
 
 /** The page may be written again from `at` on. */
 function giveBack(page: Page, at: number): void {
   if (page === NO_PAGE) return;
   used -= 1;
-  page.at = at;
-  if (page.bytes.length - at >= REMNANT && spare.length < MAX_SPARE) spare.push(page);
+  page.at = page.sending === 0 ? 0 : at;
+  keep(page);
+}
+
+/** Keeps a page with room for who needs one next; of too many, not the one that was not used for longest. */
+function keep(page: Page): void {
+  const hasRoom = page.bytes.length - page.at >= REMNANT;
+  page.place = hasRoom ? "spare" : "away";
+  if (!hasRoom) return;
+  spare.push(page);
+  if (spare.length > MAX_SPARE) spare.shift()!.place = "away";
 }

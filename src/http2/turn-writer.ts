@@ -40,6 +40,11 @@ export class TurnWriter {
     return this.#encrypted || (this.#socket instanceof Socket && this.#socket.writableLength === 0);
   }
 
+  /** The socket will tell by its `drain` when it has sent all that waits in it. */
+  get drains(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
   /** The machine has something to send. */
   announce(): void {
     // The check phase comes right after the sockets that are readable now were all read: later than a microtask,

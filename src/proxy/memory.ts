@@ -6,6 +6,7 @@ import { dropSparePages } from "../http2/output.ts";
 import type { Logger } from "../log/logger.ts";
 import { MemoryReturn } from "../rules/memory-return.ts";
 import type { Clock } from "../util/clock.ts";
+import { dropPages } from "./transport/pages.ts";
 
 /** How often it is looked whether there is a load, ms. */
 const INTERVAL = 10_000;
@@ -101,6 +102,7 @@ export async function processMemory(): Promise<ProcessMemory> {
     },
     collect: (compact) => {
       dropSparePages();
+      dropPages();
       // By itself V8 leaves pages that are half empty as they are: there is always room in them, until there is no load.
       if (compact) setFlagsFromString("--compact-on-every-full-gc");
       globalThis.gc?.();

@@ -181,6 +181,12 @@ export function lastChunk(trailers: readonly Field[]): Buffer {
   return Buffer.from(`0\r\n${fieldLines(trailers)}\r\n`, "latin1");
 }
 
+/** What stands behind a chunk's bytes. */
+export const CHUNK_END = Buffer.from("\r\n", "latin1");
+
+/** What stands before a chunk's bytes. @param size of the chunk, not 0: that would be the last */
+export const chunkStart = (size: number): Buffer => Buffer.from(`${size.toString(16)}\r\n`, "latin1");
+
 /** `bytes` as one chunk. They are copied: one buffer is one system call. */
 export function chunk(bytes: Buffer): Buffer {
   if (bytes.length === 0) return bytes;

@@ -47,7 +47,8 @@ export interface RawHandler extends UpstreamHandler {
    * written to. `client.head` tells the rest.
    */
   onRawResponse(client: ClientConnection, buf: Buffer, end: number): void;
-  onRawBody(bytes: Buffer): void;
+  /** `buf[start, end)` is only valid during the call. */
+  onRawBody(buf: Buffer, start: number, end: number): void;
   /** From now on bytes flow both ways by `onBody`; as `onRawResponse`, `buf` holds the head and what came with it. */
   onRawTunnel(client: ClientConnection, buf: Buffer, end: number): void;
 }
@@ -337,8 +338,8 @@ export class ClientConnection implements DialHandler, Upstream {
     }
     if (end < limit) this.#keep = false;
     if (end > start) {
-      if (raw) raw.onRawBody(copy(buf, start, end));
-      else if (this.#body !== BODY_CHUNKED) this.#handler?.onBody(copy(buf, start, end));
+      if (raw) raw.onRawBody(buf, start, end);
+      else if (this.#body !== BODY_CHUNKED) this.#onBody(buf, start, end);
     }
     if (this.#state === BUSY && this.#isDone()) this.#ended(raw ? undefined : this.#chunks.trailers);
   }
@@ -350,8 +351,14 @@ export class ClientConnection implements DialHandler, Upstream {
   }
 
   readonly #onChunkData = (buf: Buffer, start: number, end: number): void => {
-    if (this.#state === BUSY) this.#handler?.onBody(copy(buf, start, end));
+    if (this.#state === BUSY) this.#onBody(buf, start, end);
   };
+
+  #onBody(buf: Buffer, start: number, end: number): void {
+    const handler = this.#handler;
+    if (handler === undefined) return;
+    handler.onBody(handler.borrows ? buf.subarray(start, end) : copy(buf, start, end));
+  }
 
   /** Follows the body through `buf[start, limit)`; returns where it stops in there, -1 when its framing is bad. */
   #advance(buf: Buffer, start: number, limit: number): number {

@@ -10,6 +10,9 @@
 // To an HTTP/1 connection the request's bytes go as they came ("raw"); to anything else its head and the body taken
 // out of its framing.
 import type { Socket } from "node:net";
+import { copyBytes } from "../../http2/body-queue.ts";
+import { Output } from "../../http2/output.ts";
+import { TurnWriter } from "../../http2/turn-writer.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import { REPLAY_LIMIT } from "../../rules/retry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
@@ -22,11 +25,10 @@ import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../h
 import type { TcpSeries } from "../telemetry/series.ts";
 import { abort } from "../transport/abort.ts";
 import { HALF_CLOSED, Linger } from "../transport/linger.ts";
-import { givePage, PAGE_SIZE, takePage } from "../transport/pages.ts";
 import { progressOf, sendingOf } from "../transport/progress.ts";
 import { unservedWord } from "../transport/unserved.ts";
 import { answer, response } from "./answer.ts";
-import { ChunkedBody, chunk, LAST_CHUNK, lastChunk } from "./chunked.ts";
+import { CHUNK_END, ChunkedBody, chunkStart, LAST_CHUNK, lastChunk } from "./chunked.ts";
 import { ClientConnection, type RawHandler } from "./client-connection.ts";
 import { COMPLETE, Head, INCOMPLETE, METHOD_CONNECT, METHOD_HEAD, spliceHead } from "./head.ts";
 import { HeadBuffer } from "./head-buffer.ts";
@@ -46,10 +48,13 @@ const FRAMED_CHUNKED = 2;
 /** A client that still sends after its last answer is read this long, so that the answer reaches it, ms. */
 const LINGER_TIMEOUT = 2_000;
 
-/** So many bytes of a response are copied together at most, to be one write. */
-const MAX_GATHERED = 4_096;
+/**
+ * So many bytes of a response wait for more only while what was read is looked through. When there are more of them,
+ * more are coming: TLS brings them by the record, so they wait until all sockets were read.
+ */
+const FEW = 4_096;
 
-/** Connections with bytes that wait for more, until the end of the turn. */
+/** Connections with a few bytes that wait for more. */
 let gathering: ServerConnection[] = [];
 
 /**
@@ -111,8 +116,9 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   #lastBody = 0;
   #errno: string | undefined;
   #reading = false;
-  /** Bytes of a response that more may follow in this turn. */
-  #waiting: Buffer | undefined;
+  /** Bytes of a response that more may follow in this turn, and what writes them; there once it was needed. */
+  #output: Output | undefined;
+  #writer: TurnWriter | undefined;
   /** Of a tunnel: ends it when one side has ended and the other is silent. */
   #halfClosed: Linger | undefined;
   /** Of a tunnel: the server has ended its side. */
@@ -364,6 +370,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   }
 
   #onDrain(): void {
+    this.#output?.drained();
     if (!this.#needDrain) return;
     this.#needDrain = false;
     this.clock.clear(this.#stall);
@@ -584,14 +591,18 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     }
     // A proxy states its own version (RFC 9110 §6.2); what an older server framed is framed for 1.1 as well.
     if (head.minor === 0 && !this.#isHttp10) buf[head.versionAt] = 0x31;
-    if (this.#closeAfter) {
-      head.cutConnection(buf);
-      this.#write(spliceHead(buf, head, CLOSE_LINE, end));
-    } else if (head.cutCount > 0) this.#write(spliceHead(buf, head, NOTHING, end));
+    if (this.#closeAfter) head.cutConnection(buf);
+    const spliced = head.cutCount > 0 || this.#closeAfter;
+    if (!spliced) this.#writeCopy(buf, head.start, end);
     else {
-      const out = Buffer.allocUnsafe(end - head.start);
-      buf.copy(out, 0, head.start, end);
-      this.#write(out);
+      const added = this.#closeAfter ? CLOSE_LINE : NOTHING;
+      const many = end - head.start > FEW;
+      const bytes = spliceHead(buf, head, added, many ? head.end : end);
+      if (!many) this.#write(bytes);
+      else {
+        this.#append(bytes, 0, bytes.length);
+        this.#writeCopy(buf, head.end, end);
+      }
     }
   }
 
@@ -607,23 +618,20 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.#writeSoon(writeResponse(head, framing));
   }
 
-  onRawBody(bytes: Buffer): void {
-    this.responseBytes += bytes.length;
-    this.account?.responseFrame(bytes.length);
-    this.#write(bytes);
+  onRawBody(buf: Buffer, start: number, end: number): void {
+    this.responseBytes += end - start;
+    this.account?.responseFrame(end - start);
+    this.#writeCopy(buf, start, end);
   }
 
   onBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
     this.account?.responseFrame(bytes.length);
-    if (this.#chunkedResponse) this.#writeSoon(chunk(bytes));
-    else if (bytes.length <= MAX_GATHERED || bytes.length > PAGE_SIZE) this.#writeSoon(Buffer.from(bytes));
-    else {
-      const page = takePage();
-      bytes.copy(page);
-      this.#write(page.subarray(0, bytes.length));
-      if (this.socket.writableLength === 0) givePage(page);
-    }
+    if (this.#chunkedResponse && bytes.length > 0) {
+      this.#writeSoon(chunkStart(bytes.length));
+      this.#writeSoon(bytes);
+      this.#writeSoon(CHUNK_END);
+    } else this.#writeSoon(bytes);
   }
 
   onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
@@ -716,38 +724,73 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   // ── Between exchanges ───────────────────────────────────────────────────────────────────────────────────────
 
-  /** Writes what more may follow at once: head, body and last chunk that came together go out together. */
+  /** Writes, as a copy, what more may follow at once: head, body and last chunk that came together go out together. */
   #writeSoon(bytes: Buffer): void {
-    const waiting = this.#waiting;
-    if (waiting !== undefined && waiting.length + bytes.length <= MAX_GATHERED) {
-      this.#waiting = Buffer.concat([waiting, bytes]);
-    } else if (bytes.length > MAX_GATHERED) this.#write(bytes);
-    else {
+    const before = this.#output?.size ?? 0;
+    const { size } = this.#append(bytes, 0, bytes.length);
+    if (size > FEW) {
+      if (before <= FEW) this.#writer!.announce();
+    } else if (before === 0 && size > 0 && gathering.push(this) === 1)
+      process.nextTick(ServerConnection.#flushAll);
+  }
+
+  /** Writes `buf[start, end)`, which is not ours to keep. */
+  #writeCopy(buf: Buffer, start: number, end: number): void {
+    if (end - start > FEW) {
+      this.#append(buf, start, end);
       this.#flush();
-      this.#waiting = bytes;
-      if (gathering.push(this) === 1) process.nextTick(ServerConnection.#flushAll);
+      return;
     }
+    const out = Buffer.allocUnsafe(end - start);
+    buf.copy(out, 0, start, end);
+    this.#write(out);
+  }
+
+  #append(buf: Buffer, start: number, end: number): Output {
+    const output = this.#output ?? this.#openOutput();
+    output.reserve(end - start);
+    copyBytes(buf, start, end, output.bytes, output.at);
+    output.at += end - start;
+    return output;
+  }
+
+  #openOutput(): Output {
+    const writer = new TurnWriter(this.socket, () => this.#flush());
+    this.#writer = writer;
+    this.#output = new Output(
+      (bytes) => this.#writeNow(bytes),
+      () => writer.taken,
+      () => writer.drains,
+    );
+    return this.#output;
   }
 
   /** Sends what waits for more. */
   #flush(): void {
-    const bytes = this.#waiting;
-    if (bytes === undefined) return;
-    this.#waiting = undefined;
-    this.#write(bytes);
+    this.#output?.flush();
   }
 
   static #flushAll(this: void): void {
     const connections = gathering;
     gathering = [];
-    for (const connection of connections) connection.#flush();
+    for (const connection of connections) {
+      const output = connection.#output!;
+      if (output.size <= FEW) output.flush();
+    }
   }
 
   #write(bytes: Buffer): void {
-    if (this.#waiting !== undefined) this.#flush();
+    this.#flush();
+    this.#writeNow(bytes);
+  }
+
+  #writeNow(bytes: Buffer): void {
+    const { socket } = this;
     this.#tcp.write.inc(bytes.length);
+    if (this.#writer) this.#writer.write(bytes);
+    else socket.write(bytes);
     // Node asks for a pause after much, even when all of it went out at once.
-    if (this.socket.write(bytes) || this.socket.writableLength === 0) return;
+    if (!socket.writableNeedDrain || socket.writableLength === 0) return;
     this.#needDrain = true;
     this.upstream?.pause();
     if (this.#stall === undefined) this.#watchStall();

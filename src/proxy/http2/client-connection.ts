@@ -183,6 +183,7 @@ export class Http2ClientConnection implements DialHandler, ClientSessionOwner {
   }
 
   onDrain(): void {
+    this.#session?.drained();
     const waiting = this.#draining;
     this.#draining = [];
     for (const upstream of waiting) upstream.drained();

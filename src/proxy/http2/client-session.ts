@@ -51,6 +51,7 @@ export class ClientSession {
         },
         onOutput: () => writer.announce(),
         taken: () => writer.taken,
+        drains: () => writer.drains,
         congested: () => writer.congested,
         onStream: () => {
           throw new Error("a client is not sent requests");
@@ -77,6 +78,11 @@ export class ClientSession {
   receive(bytes: Buffer): void {
     this.keepAlive.heard();
     this.machine.receive(bytes);
+  }
+
+  /** The socket has sent all that was written. */
+  drained(): void {
+    this.machine.drained();
   }
 
   /** The connection is gone. */

@@ -55,6 +55,7 @@ export class Http2Client {
     );
     this.#connection = this.#session.machine;
     socket.on("data", (chunk: Buffer) => this.#session.receive(chunk));
+    socket.on("drain", () => this.#session.drained());
     socket.on("error", (error) => this.#session.lose(error.message));
     socket.on("end", () => this.#session.lose("connection ended by the peer"));
     socket.on("close", () => this.#session.lose("connection closed by the peer"));

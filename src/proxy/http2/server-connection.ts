@@ -70,6 +70,7 @@ export class Http2ServerConnection {
         },
         onOutput: () => this.#writer.announce(),
         taken: () => this.#writer.taken,
+        drains: () => this.#writer.drains,
         congested: () => this.#writer.congested,
         onStream: (stream) => new Http2Exchange(this, stream),
         onOversized: (stream, reason) => this.#refuseOversized(stream, reason),
@@ -160,6 +161,7 @@ export class Http2ServerConnection {
   }
 
   #onDrain(): void {
+    this.machine.drained();
     this.socket.resume();
     const waiting = [...this.#waiting];
     this.#waiting.clear();

@@ -15,3 +15,8 @@ export function takePage(): Buffer {
 export function givePage(page: Buffer): void {
   if (spare.length < MAX_SPARE) spare.push(page);
 }
+
+/** Lets go of the pages that are kept. */
+export function dropPages(): void {
+  spare.length = 0;
+}

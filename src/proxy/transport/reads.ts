@@ -2,10 +2,14 @@
 // little comes; here all of them read into one buffer, and only what came is copied. net has this for dialled sockets
 // alone (`onread`); its fields are set on the accepted ones. Where Node has no such fields, reads stay as they are.
 import { Socket } from "node:net";
+import { HEAD } from "../../http2/frame.ts";
 import { PAGE_SIZE } from "./pages.ts";
 
-/** What all sockets read into that have no page of their own: used or copied before the callback returns. */
-export const READ_BUFFER = Buffer.allocUnsafeSlow(PAGE_SIZE);
+/**
+ * What all sockets read into that have no page of their own: used or copied before the callback returns. What a read
+ * brings goes on as a DATA frame: with its head it fills four TLS records, where a byte more would begin a fifth.
+ */
+export const READ_BUFFER = Buffer.allocUnsafeSlow(PAGE_SIZE - HEAD);
 
 /** Bytes came: `buf[0, size)`, valid during the call. @returns false to stop reading until `resume` */
 export type OnRead = (size: number, buf: Buffer) => boolean;

@@ -1,4 +1,5 @@
 // HTTP/1 semantics through the outbound side, byte by byte on real sockets.
+import { connect } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { startOutbound } from "../../support/proxy-fakes.ts";
@@ -433,6 +434,46 @@ test("a slow reader holds the writer back, both ways", () => {
       });
       c.socket.resume();
       await until(() => size > 40_000_000, 20_000, "all of the body");
+    },
+  );
+});
+
+test("large responses take the memory of what is on its way, not of all that went by", () => {
+  const size = 20_000_000;
+  const chunk = Buffer.alloc(1_000_000, 97);
+  return world(
+    (peer) => {
+      peer.onData = () => {
+        peer.onData = () => {};
+        peer.send(`HTTP/1.1 200 OK\r\nconnection: keep-alive\r\ncontent-length: ${size}\r\n\r\n`);
+        for (let sent = 0; sent < size; sent += chunk.length) peer.socket.write(chunk);
+      };
+    },
+    async ({ proxy }) => {
+      const buffer = Buffer.alloc(262_144);
+      const before = process.memoryUsage().arrayBuffers;
+      let most = 0;
+      await Promise.all(
+        Array.from({ length: 4 }, async () => {
+          let read = 0;
+          const socket = connect({
+            port: proxy.port,
+            // Reads that take no memory of their own.
+            onread: {
+              buffer,
+              callback: (bytes) => {
+                read += bytes;
+                most = Math.max(most, process.memoryUsage().arrayBuffers);
+                return true;
+              },
+            },
+          });
+          socket.write(GET);
+          await until(() => read > size, 20_000, "all of the body");
+          socket.destroy();
+        }),
+      );
+      assert.ok(most - before < 4_000_000, `${most - before} bytes for four bodies on their way`);
     },
   );
 });

@@ -5,7 +5,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { readLean } from "../../../src/proxy/transport/reads.ts";
+import { readInto, readLean } from "../../../src/proxy/transport/reads.ts";
 import { Relay } from "../../../src/proxy/transport/relay.ts";
 import { terminateTls } from "../../../src/proxy/transport/terminate.ts";
 import { systemClock } from "../../../src/util/clock.ts";
@@ -87,7 +87,16 @@ const LARGE = Array.from({ length: 24 }, (_, i) => 500_000 + 7 * i);
 const SMALL = Array.from({ length: 300 }, (_, i) => 1 + ((i * 37) % 900));
 const MIXED = [...SMALL.slice(0, 50), 300_000, ...SMALL.slice(50, 99), 16_384, 16_385, 1, 2_000_000, 5];
 
-for (const [name, fromTls, toTls, slow] of [
+/** Takes from an accepted socket what reads of ours need, as a Node would be whose net has it no more. */
+function withoutOnRead(socket: Socket): void {
+  const { _handle } = socket as unknown as { _handle: { useUserBuffer?: unknown } };
+  assert.type(_handle.useUserBuffer, "function");
+  _handle.useUserBuffer = undefined;
+}
+
+for (const [name, fromTls, toTls, slow, plainNode = false] of [
+  ["plain to plain, by a Node that reads as it likes", false, false, false, true],
+  ["plain to a slow reader, by a Node that reads as it likes", false, false, true, true],
   ["plain to plain", false, false, false],
   ["plain to a slow reader", false, false, true],
   ["plain to TLS", false, true, false],
@@ -99,6 +108,7 @@ for (const [name, fromTls, toTls, slow] of [
     await Promise.all(
       [LARGE, SMALL, MIXED, LARGE].map(async (sizes) => {
         const [from, to] = [await open(fromTls), await open(toTls)];
+        if (plainNode) withoutOnRead(from.inner);
         const [read, written] = [counter(), counter()];
         const relay = new Relay(from.inner, to.inner, read, written);
         from.inner.on("data", (chunk: Buffer) => void relay.write(chunk));
@@ -137,5 +147,22 @@ for (const tls of [false, true]) {
     close();
   });
 }
+
+test("where net has no such fields, sockets emit what they read, and it is told that they do", async () => {
+  const { outer, inner, close } = await open(false);
+  withoutOnRead(inner);
+  const told = readInto(inner, Buffer.alloc(16), () => assert.unreachable("no callback") as never);
+  assert.is(told, false);
+  readLean(inner);
+  const chunks: Buffer[] = [];
+  inner.on("data", (chunk: Buffer) => chunks.push(chunk));
+  inner.resume();
+  const sent = await send(outer, MIXED);
+  await new Promise((resolve) => inner.once("end", resolve));
+  assert.is(createHash("sha256").update(Buffer.concat(chunks)).digest("hex"), sent);
+  outer.destroy();
+  inner.destroy();
+  close();
+});
 
 test.run();
