@@ -19,18 +19,14 @@ import type { RouteBackend, RouteMirror, RouteRule, RouteTimeouts } from "../../
 import type { PassportKey } from "../../rules/passport.ts";
 import {
   headerOverrides,
-  isRetryable,
   REPLAY_LIMIT,
   type RetryCause,
-  type RetryPolicy,
   type Try,
   withOverrides,
 } from "../../rules/retry.ts";
-import { retryAfterMs } from "../../rules/retry-after.ts";
 import type { RouteMatch } from "../../rules/route-match.ts";
-import { Backoff } from "../../util/backoff.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
-import { grpcFields, localResponse } from "../http/answer.ts";
+import { localResponse } from "../http/answer.ts";
 import { mergeEdits } from "../http/edits.ts";
 import type {
   Exchange,
@@ -43,10 +39,7 @@ import type {
   UpstreamHandler,
 } from "../http/exchange.ts";
 import {
-  editFields,
   type Field,
-  type FieldEdit,
-  fieldValue,
   NO_EDITS,
   type RequestEdits,
   type RequestHead,
@@ -58,9 +51,9 @@ import type { Destination } from "./destination.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { Mirror } from "./mirror.ts";
 import type { RouteLimits } from "./route-limits.ts";
+import { editedResponse, localHead } from "./route-responses.ts";
+import { RouteRetries } from "./route-retries.ts";
 
-/** The longest that a server's Retry-After is waited for, ms. */
-const MAX_RETRY_AFTER = 10_000;
 /** RFC 9110 §9.2.2 */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 const NOTHING: readonly Buffer[] = [];
@@ -81,7 +74,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   readonly connected = true;
   readonly reused = false;
   readonly #options: RouteRequestOptions;
-  readonly #policy: RetryPolicy | undefined;
+  readonly #retries: RouteRetries;
   readonly #timeouts: RouteTimeouts;
   /** What each try asks where it goes. */
   readonly #service: Service;
@@ -89,10 +82,6 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   #edits: RequestEdits = NO_EDITS;
   #attempt: Attempt | undefined;
   #backend: RouteBackend | undefined;
-  #backoff: Backoff | undefined;
-  #retries = 0;
-  /** A try was sent again as it was, at the expense of the budget. */
-  #repeated = false;
   /** The response goes to the client: nothing can be tried again. */
   #answering = false;
   #over = false;
@@ -121,20 +110,20 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
 
   constructor(options: RouteRequestOptions) {
     this.#options = options;
-    const { exchange, match, destination, dispatch } = options;
-    const { rule } = match;
-    if (rule.allowHeaders) {
+    const { exchange, match, destination, dispatch, series, clock } = options;
+    const { retry, timeouts, allowHeaders, profile } = match.rule;
+    let policy = retry;
+    this.#timeouts = timeouts;
+    if (allowHeaders) {
       const overrides = headerOverrides((name) => exchange.request.get(name));
-      this.#policy = withOverrides(rule.retry, overrides.retry);
+      policy = withOverrides(retry, overrides.retry);
       this.#timeouts = {
-        request: overrides.request ?? rule.timeouts.request,
-        response: overrides.response ?? rule.timeouts.response,
-        idle: rule.timeouts.idle,
+        request: overrides.request ?? timeouts.request,
+        response: overrides.response ?? timeouts.response,
+        idle: timeouts.idle,
       };
-    } else {
-      this.#policy = rule.retry;
-      this.#timeouts = rule.timeouts;
     }
+    this.#retries = new RouteRetries({ policy, profile, destination, series, clock });
     this.#service = new TryService(
       () => {
         const attempt = this.#attempt!;
@@ -254,8 +243,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     const attempt = this.#attempt;
     const sending = attempt?.sending ?? false;
     if (this.bodyKept) {
-      const limit = this.#policy?.maxBytes ?? REPLAY_LIMIT;
-      if (sending && this.#sentBytes + bytes.length > limit) this.#forgetBody();
+      if (sending && this.#sentBytes + bytes.length > this.#retries.maxBytes) this.#forgetBody();
       else {
         this.#sent.push(bytes);
         this.#sentBytes += bytes.length;
@@ -348,12 +336,12 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
       return;
     }
     const edits = mergeEdits(this.#edits, this.#editsOf(backend.filters));
-    if (this.#retries === 0 && backend.mirrors.length > 0) this.#mirror(backend.mirrors, edits);
+    if (this.#retries.first && backend.mirrors.length > 0) this.#mirror(backend.mirrors, edits);
     const attempt = new Attempt(exchange, this, edits, this.#service, clock);
     attempt.account = series.backend(backend);
     attempt.requestDone = this.requestEnded;
     this.#attempt = attempt;
-    const wait = least(this.#policy?.timeout, this.#timeouts.response, backend.timeout);
+    const wait = least(this.#retries.timeout, this.#timeouts.response, backend.timeout);
     if (wait !== undefined) this.#tryTimer = clock.after(wait, () => this.#tryTimeout());
     this.#service.dispatch(attempt);
   }
@@ -409,8 +397,7 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
       }
     }
     // Whether a call failed is often told only at its end.
-    if (exchange.grpc && !end && this.#policy && this.#policy.grpc.size > 0 && this.#canRetry)
-      this.#held = head;
+    if (exchange.grpc && !end && this.bodyKept && this.#retries.waitsForStatus) this.#held = head;
     else this.#forward(head, end);
   }
 
@@ -445,60 +432,36 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
 
   /** From now on the client has it. */
   #forward(head: ResponseHead, end: boolean): void {
-    const { match, series, clock } = this.#options;
+    const { match, clock } = this.#options;
     this.#held = undefined;
     this.#answering = true;
     this.#sent = [];
     clock.clear(this.#requestTimer);
-    if (this.#retries > 0 || this.#repeated) series.retried(head.status);
+    this.#retries.answered(head.status);
     const edits = [...match.rule.filters.response, ...(this.#backend?.filters.response ?? [])];
-    this.#handler?.onResponse(this, edits.length === 0 ? head : new EditedResponse(head, edits), end);
+    this.#handler?.onResponse(this, editedResponse(head, edits), end);
   }
 
   // ── Retries ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Whether the policy would have a response like this tried again. */
-  #wanted({ status, grpcStatus }: Try): boolean {
-    if (!this.#policy || this.#answering) return false;
-    const { profile } = this.#options.match.rule;
-    if (profile) return profile.isRetryable && (profile.isFailure(status!) ?? status! >= 500);
-    return isRetryable(this.#policy, { status, grpcStatus });
+  #wanted(ended: Try): boolean {
+    return !this.#answering && this.#retries.wants(ended);
   }
 
-  get #canRetry(): boolean {
-    return this.#policy !== undefined && this.bodyKept && this.#retries < this.#policy.maxRetries;
+  #mayRetry(): boolean {
+    return this.bodyKept && !this.#over && this.#retries.take();
   }
 
   /** As `Service.affordsRetry`, of a try that nobody has worked on. */
   #affordsRetry({ attempts }: Exchange, elsewhere: boolean): boolean {
     const { destination } = this.#options;
     if (elsewhere && attempts >= destination.balancer(this.#backend!.target).size) return false;
-    if (!this.#withdraw()) return false;
-    this.#options.series.retrying();
-    this.#repeated = true;
-    return true;
-  }
-
-  #withdraw(): boolean {
-    const { series, destination, clock } = this.#options;
-    if (destination.budget.withdraw(clock.monotonic())) return true;
-    series.overflowed();
-    return false;
-  }
-
-  #mayRetry(): boolean {
-    const { series } = this.#options;
-    if (!this.#policy || !this.bodyKept || this.#over) return false;
-    if (this.#retries >= this.#policy.maxRetries) {
-      series.limitExceeded();
-      return false;
-    }
-    return this.#withdraw();
+    return this.#retries.afford();
   }
 
   /** Tries again what failed without a response, if that may be. */
   #retried({ cause }: { readonly cause: RetryCause | undefined }): boolean {
-    if (cause === undefined || !this.#policy || this.#answering || this.#over) return false;
+    if (cause === undefined || this.#answering || this.#over) return false;
     this.#avoid = this.#attempt?.endpoint;
     if (!this.#mayRetry()) return false;
     this.#retryLater(undefined);
@@ -506,17 +469,10 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   }
 
   #retryLater(head: ResponseHead | undefined): void {
-    const { clock, series } = this.#options;
-    const policy = this.#policy!;
-    this.#retries += 1;
-    series.retrying();
+    const { clock } = this.#options;
     this.#attempt = undefined;
     clock.clear(this.#tryTimer);
-    this.#backoff ??= new Backoff(policy.backoff, clock.random);
-    const hint =
-      policy.respectRetryAfter && head ? retryAfterMs(head.get("retry-after"), clock.now()) : undefined;
-    const wait = Math.max(this.#backoff.next(), Math.min(hint ?? 0, MAX_RETRY_AFTER));
-    this.#retryTimer = clock.after(wait, () => this.#try());
+    this.#retryTimer = clock.after(this.#retries.next(head), () => this.#try());
   }
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -547,12 +503,9 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
   }
 
   /** Answers by a filter, once the exchange has been taken up. */
-  #answerLocally({ status, fields, grpcStatus, message }: LocalResponse): void {
+  #answerLocally(response: LocalResponse): void {
     const handler = this.#handler;
-    const grpc = this.#options.exchange.grpc && grpcStatus !== undefined;
-    const head = grpc
-      ? new LocalHead(200, [...grpcFields(grpcStatus, message ?? ""), ...fields])
-      : new LocalHead(status, [...fields, ["content-length", "0"]]);
+    const head = localHead(response, this.#options.exchange.grpc);
     this.#finish();
     handler?.onResponse(this, head, true);
     handler?.onEnd(this, undefined);
@@ -577,46 +530,6 @@ export class RouteRequest implements Upstream, Route, AttemptOwner {
     this.#sent = [];
     this.#clearTimers();
     this.#options.onOver();
-  }
-}
-
-/** A response with the route's changes. */
-class EditedResponse implements ResponseHead {
-  readonly status: number;
-  readonly contentLength: number;
-  readonly #fields: readonly Field[];
-
-  constructor(head: ResponseHead, edits: readonly FieldEdit[]) {
-    this.status = head.status;
-    this.contentLength = head.contentLength;
-    this.#fields = editFields(head.fields(), edits);
-  }
-
-  get(name: string): string | undefined {
-    return fieldValue(this.#fields, name);
-  }
-
-  fields(): readonly Field[] {
-    return this.#fields;
-  }
-}
-
-class LocalHead implements ResponseHead {
-  readonly status: number;
-  readonly contentLength = 0;
-  readonly #fields: readonly Field[];
-
-  constructor(status: number, fields: readonly Field[]) {
-    this.status = status;
-    this.#fields = fields;
-  }
-
-  get(name: string): string | undefined {
-    return fieldValue(this.#fields, name);
-  }
-
-  fields(): readonly Field[] {
-    return this.#fields;
   }
 }
 
