@@ -9,10 +9,17 @@ export const SessionProtocol = message("transport.l5d.io.SessionProtocol", {
   http2: embed(2, () => SessionProtocolHttp2),
 });
 
+/**
+ * Of our own: the dialling proxy would hear when the application cannot be reached, by a word in place of the application's
+ * bytes (proxy/transport/unserved.ts). Other proxies pass over it.
+ */
+export const HearsUnserved = message("kubectl_mesh.transport.HearsUnserved", {});
+
 export const Header = message("transport.l5d.io.Header", {
   port: int32(1),
   name: string(2),
   sessionProtocol: embed(3, () => SessionProtocol),
+  hearsUnserved: embed(50_001, () => HearsUnserved),
 });
 
 export type TransportHeader = MessageOf<typeof Header>;

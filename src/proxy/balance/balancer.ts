@@ -1,8 +1,8 @@
-// Spreads requests over the endpoints that discovery names: power of two choices by load, weight and zone among
+// Spreads requests and connections over the endpoints that discovery names: power of two choices by load, weight and zone among
 // those that can be reached and that their breakers admit. Breakers never take the last ones (the floor). When none
 // can be reached, the one that failed longest ago is tried all the same: better a chance than none. When none is
 // named, requests wait a little, then fail fast until one is.
-import { EndpointChoice } from "../../rules/endpoint-choice.ts";
+import { EndpointChoice, endpointLoad } from "../../rules/endpoint-choice.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { EndpointSet, Watch, WeightedAddr } from "../ports.ts";
 import type { BalancerSeries } from "../telemetry/balancer-series.ts";
@@ -66,14 +66,18 @@ export class Balancer {
     return this.#ready.length > 0 || this.#options.watch.current === undefined;
   }
 
-  /** The endpoint for the next request; undefined when there is none at all: `wait`. */
-  pick(): Endpoint | undefined {
+  /**
+   * The endpoint for the next request or connection; undefined when there is none at all: `wait`. Connections go by how
+   * many an endpoint has: nothing in their bytes tells how soon a server answers.
+   */
+  pick(kind: Waits = "request"): Endpoint | undefined {
     const ready = this.#ready;
     if (ready.length === 1) return ready[0];
     if (ready.length > 1) {
       const { clock } = this.#options;
       this.#now = clock.monotonic();
-      return ready[this.#choice.choose(this.#loadAt, this.#pendingAt, this.#now, clock.random)];
+      const loadAt = kind === "request" ? this.#loadAt : this.#crowdAt;
+      return ready[this.#choice.choose(loadAt, this.#pendingAt, this.#now, clock.random)];
     }
     let oldest = this.#failing[0];
     for (const endpoint of this.#failing) if (endpoint.failedAt < oldest!.failedAt) oldest = endpoint;
@@ -82,6 +86,9 @@ export class Balancer {
 
   readonly #loadAt = (index: number): number =>
     this.#ready[index]!.load(this.#now, this.#choice.relativeWeight(index));
+
+  readonly #crowdAt = (index: number): number =>
+    endpointLoad(1, this.#ready[index]!.pending, this.#choice.relativeWeight(index));
 
   readonly #pendingAt = (index: number): number => this.#ready[index]!.pending;
 

@@ -222,7 +222,7 @@ export class Endpoint implements ClientOwner, Route {
     this.#shared.inFlight -= 1;
     this.#load.measured(rtt, now);
     if (this.#looksInto && head !== undefined) this.#look(status, head, now);
-    this.#reach.served(now - rtt);
+    this.onServed(now - rtt);
   }
 
   #look(status: number, head: ResponseHead, now: number): void {
@@ -255,6 +255,11 @@ export class Endpoint implements ClientOwner, Route {
   /** Its proxy could not reach its application: it leaves the choice for a while. */
   onUnserved(): void {
     this.#reach.unserved();
+  }
+
+  /** Its application has answered. @param since when what it answers began, monotonic, ms */
+  onServed(since: number): void {
+    this.#reach.served(since);
   }
 
   /** It is no longer named by discovery: what is in flight ends, nothing new begins. */

@@ -88,8 +88,8 @@ export class Reach {
   }
 
   /**
-   * A response has begun.
-   * @param since when its request began, monotonic, ms: what was under way before a failure says nothing new
+   * A response has begun, of bytes as well.
+   * @param since when its request or connection began, monotonic, ms: what was under way before a failure says nothing new
    */
   served(since: number): void {
     if (!this.#suspect || (this.#state !== LOST && since <= this.failedAt)) return;

@@ -36,11 +36,12 @@ import { type NoTlsReason, serverTlsLabels, type TextLabels } from "../telemetry
 import { Families } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, localOf, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
-import { dial } from "../transport/dial.ts";
+import { type DialError, dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
 import { HALF_CLOSED } from "../transport/linger.ts";
 import { terminateTls } from "../transport/terminate.ts";
+import { unservedWord } from "../transport/unserved.ts";
 import { InboundHttp } from "./http.ts";
 import { type Guarded, PortPolicy } from "./port-policy.ts";
 
@@ -79,6 +80,8 @@ interface Accepted {
   readonly port: PortPolicy;
   readonly client: Client;
   readonly labels: TextLabels;
+  /** The dialling proxy asked to be told when the application cannot be reached. */
+  readonly hearsUnserved?: boolean;
 }
 
 type PlainVerdict = Detected | "terminate" | "passthrough";
@@ -383,6 +386,7 @@ class Inbound implements InboundPath {
             port,
             client,
             labels: serverTlsLabels(true, clientId, "disabled"),
+            hearsUnserved: header.hearsUnserved !== undefined,
           };
           const rest = bytes.subarray(size);
           if (http1) this.#carry(accepted, "http1", rest, why === "ended");
@@ -478,7 +482,7 @@ class Inbound implements InboundPath {
       clock: this.#options.clock,
       tcp: series.tcp,
       onSilent: () => this.#refuse(raw, "idle-timeout", port.port, HALF_CLOSED),
-      onConnectFailed: (_forward, error) => this.#refuse(raw, error.key, port.port, error.message),
+      onConnectFailed: (_forward, error) => this.#unreached(accepted, forward, error),
       onClose: () => {
         port.unguard(guarded);
         app.done();
@@ -494,11 +498,24 @@ class Inbound implements InboundPath {
     }
   }
 
+  /** Tells the client's proxy that the application was not reached; whoever cannot be told sees a reset. */
+  #unreached({ raw, socket, port, hearsUnserved }: Accepted, forward: TcpForward, error: DialError): void {
+    this.#note(raw, error.key, port.port, error.message);
+    const word = hearsUnserved ? unservedWord(error.key, socket) : undefined;
+    if (word) forward.dismiss(word);
+    else raw.resetAndDestroy();
+  }
+
   /** Ends a connection that cannot be answered in a protocol of its own. */
   #refuse(raw: Socket, key: PassportKey, port: number, detail?: string): void {
+    this.#note(raw, key, port, detail);
+    raw.destroy();
+  }
+
+  /** Counts and logs a connection that was not served. */
+  #note(raw: Socket, key: PassportKey, port: number, detail: string | undefined): void {
     this.#families.tcpError(key, { target_port: port });
     this.#errors.write(key, { direction: "inbound", client: peerOf(raw), target_port: port, detail });
-    raw.destroy();
   }
 }
 

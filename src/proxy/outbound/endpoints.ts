@@ -146,7 +146,7 @@ function createEndpoint(facts: EndpointFacts): Endpoint {
       identity && inboundPort
         ? {
             target: { ip, port: inboundPort, tls: tlsTarget(identity, address, [TRANSPORT_PROTOCOL]) },
-            preface: encodeTransportHeader({ port }),
+            preface: encodeTransportHeader({ port, hearsUnserved: {} }),
           }
         : undefined,
     http2: http2Params(address),

@@ -297,7 +297,7 @@ class Outbound implements OutboundPath {
   #hedge(socket: Socket, destination: Destination, target: Target, stop: () => Buffer): Hedge<Endpoint> {
     const hedge = new Hedge<Endpoint>({
       clock: this.#options.clock,
-      place: () => destination.balancer(target).pick(),
+      place: () => destination.balancer(target).pick("connection"),
       dial: ({ opaque, target }, handler) => dial(opaque?.target ?? target, this.#shared.dial, handler),
       preface: ({ opaque }) => opaque?.preface,
       onServer: () => this.#forward(socket, destination, stop(), false, hedge, target),
@@ -385,6 +385,8 @@ class Outbound implements OutboundPath {
       tcp: destination.clientTcp,
       onSilent: () => refuse("idle-timeout", HALF_CLOSED),
       onConnectFailed: (_forward, error) => attempt.failed(error),
+      onUnserved: (_forward, error) => attempt.unserved(error),
+      onServed: () => attempt.served(),
       onClose: ({ broken }) => {
         series.closed(refused ?? (broken ? "broken" : undefined));
         attempt.closed();
@@ -415,6 +417,8 @@ class OpaqueAttempt implements Waiter {
   #forward: TcpForward | undefined;
   #endpoint: Endpoint | undefined;
   #failure: DialError | undefined;
+  /** When the endpoint was given the connection, monotonic, ms. */
+  #since = 0;
   #waitingAt: Balancer | undefined;
 
   constructor(
@@ -431,22 +435,33 @@ class OpaqueAttempt implements Waiter {
 
   begin(forward: TcpForward): void {
     this.#forward = forward;
+    this.#deposit();
     this.#try();
+  }
+
+  #deposit(): void {
+    this.#destination.budget.deposit(this.#shared.clock.monotonic());
   }
 
   /** As `begin`, over a connection that was made already. */
   adopt(forward: TcpForward, endpoint: Endpoint, hedge: Hedge<Endpoint>): void {
     this.#forward = forward;
+    this.#deposit();
+    this.#take(endpoint);
+    forward.adopt(hedge.adopt(forward), endpoint.tcp, endpoint.opaque !== undefined);
+  }
+
+  #take(endpoint: Endpoint): void {
     this.#endpoint = endpoint;
+    this.#since = this.#shared.clock.monotonic();
     endpoint.taken();
-    forward.adopt(hedge.adopt(forward), endpoint.tcp);
   }
 
   #try(): void {
     const forward = this.#forward;
     if (!forward) return;
     const balancer = this.#balancer();
-    const endpoint = balancer.pick();
+    const endpoint = balancer.pick("connection");
     if (!endpoint) {
       const state = balancer.wait(this, "connection");
       if (state === "waiting") this.#waitingAt = balancer;
@@ -458,8 +473,7 @@ class OpaqueAttempt implements Waiter {
       this.#refuse(this.#failure.key, this.#failure.message);
       return;
     }
-    this.#endpoint = endpoint;
-    endpoint.taken();
+    this.#take(endpoint);
     const { opaque } = endpoint;
     forward.connect(opaque?.target ?? endpoint.target, this.#shared.dial, endpoint.tcp, opaque?.preface);
   }
@@ -470,6 +484,29 @@ class OpaqueAttempt implements Waiter {
     this.#endpoint = undefined;
     this.#failure = error;
     this.#try();
+  }
+
+  /**
+   * The endpoint's proxy took the connection, and its application did not.
+   * @param error given when nobody has heard a byte: then another may be tried
+   */
+  unserved(error: DialError | undefined): void {
+    const endpoint = this.#endpoint;
+    // Without a proxy before it, whatever reset the connection is the application.
+    if (endpoint?.target.tls) endpoint.onUnserved();
+    if (error === undefined) return;
+    endpoint?.done();
+    this.#endpoint = undefined;
+    this.#failure = error;
+    const { budget } = this.#destination;
+    const untried = this.#forward!.attempts < this.#balancer().size;
+    if (untried && budget.withdraw(this.#shared.clock.monotonic())) this.#try();
+    else this.#refuse(error.key, error.message);
+  }
+
+  /** The endpoint has said something. */
+  served(): void {
+    this.#endpoint?.onServed(this.#since);
   }
 
   closed(): void {

@@ -7,17 +7,29 @@ import { errorCode } from "../../util/error.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import { abort } from "./abort.ts";
 import type { Carried } from "./acceptor.ts";
-import { type DialError, type DialHandler, type DialOptions, type DialTarget, dial } from "./dial.ts";
+import { DialError, type DialHandler, type DialOptions, type DialTarget, dial } from "./dial.ts";
 import { Linger } from "./linger.ts";
 import { progressOf } from "./progress.ts";
 import { copyOf } from "./reads.ts";
 import { Relay } from "./relay.ts";
+import { Replay } from "./replay.ts";
+import { isUnservedWord } from "./unserved.ts";
+
+/** Who is told that there is no upstream has so long to hear it, ms. */
+const LAST_WORD = 1_000;
 
 export interface ForwardOptions {
   readonly clock: Clock;
   readonly tcp: TcpSeries;
   /** The upstream did not take the connection: call `connect` again with another, or `destroy`. */
   readonly onConnectFailed: (forward: TcpForward, error: DialError) => void;
+  /**
+   * The upstream took the connection, and nobody behind it did: its own proxy says so, or it was reset before any byte.
+   * @param error in the first case: as for `onConnectFailed`
+   */
+  readonly onUnserved?: (forward: TcpForward, error: DialError | undefined) => void;
+  /** The upstream has said something. */
+  readonly onServed?: (forward: TcpForward) => void;
   /** Half closed, and silent for too long: the client's side is to be closed. */
   readonly onSilent: () => void;
   /** Both sides are gone; called once. */
@@ -34,9 +46,14 @@ export class TcpForward implements DialHandler, Carried {
   #upstream: Socket | undefined;
   #upstreamTcp: TcpSeries | undefined;
   #connected = false;
-  /** Client to upstream, and back; there while connected. */
+  /** Client to upstream, there while connected; and back, once the upstream has said anything. */
   #there: Relay | undefined;
   #back: Relay | undefined;
+  /** What the upstream must be told again elsewhere, if it says that nobody was there. */
+  #replay: Replay | undefined;
+  /** It has said so. */
+  #unserved: DialError | undefined;
+  #dismissed = false;
   #closed = false;
   #errno: string | undefined;
   readonly #openedAt: number;
@@ -78,18 +95,20 @@ export class TcpForward implements DialHandler, Carried {
     client.once("close", () => this.#onClientClosed());
   }
 
-  /** @param preface bytes to send before the client's own */
+  /** @param preface bytes to send before the client's own, to a proxy that may say that nobody is behind it */
   connect(target: DialTarget, options: DialOptions, tcp: TcpSeries, preface?: Buffer): void {
     if (this.#closed) return;
     this.attempts += 1;
+    if (preface) this.#replay = new Replay();
     this.#upstreamTcp = tcp;
     this.#preface = preface;
     this.#upstream = dial(target, options, this);
   }
 
-  /** Takes over a connection that was made already. */
-  adopt(upstream: Socket, tcp: TcpSeries): void {
+  /** Takes over a connection that was made already. @param prefaced to a proxy, as of `connect` */
+  adopt(upstream: Socket, tcp: TcpSeries, prefaced = false): void {
     this.attempts += 1;
+    if (prefaced) this.#replay = new Replay();
     this.#upstreamTcp = tcp;
     this.#upstream = upstream;
     this.onConnected();
@@ -100,13 +119,14 @@ export class TcpForward implements DialHandler, Carried {
     this.#connected = true;
     const first = this.#preface ? Buffer.concat([this.#preface, this.#first]) : this.#first;
     this.#preface = undefined;
+    this.#replay?.keep(this.#first);
     this.#first = NOTHING;
     const upstream = this.#upstream!;
     const { tcp } = this.#options;
     const upstreamTcp = this.#upstreamTcp!;
     this.#upstreamOpenedAt = upstreamTcp.opened();
     this.#there = new Relay(this.#client, upstream, tcp.read, upstreamTcp.write);
-    this.#back = new Relay(upstream, this.#client, upstreamTcp.read, tcp.write);
+    this.#there.replay = this.#replay;
     if (first.length > 0) {
       upstreamTcp.write.inc(first.length);
       upstream.write(first);
@@ -121,6 +141,7 @@ export class TcpForward implements DialHandler, Carried {
   }
 
   #onData(chunk: Buffer): void {
+    if (this.#dismissed) return;
     if (this.#connected) {
       this.#there!.write(chunk);
       return;
@@ -131,7 +152,28 @@ export class TcpForward implements DialHandler, Carried {
   }
 
   onBytes(size: number, buf: Buffer): void {
-    this.#back!.write(copyOf(buf, size));
+    if (this.#back === undefined) {
+      if (this.#unserved !== undefined || this.#isUnserved(buf.subarray(0, size))) return;
+      this.#back = new Relay(this.#upstream!, this.#client, this.#upstreamTcp!.read, this.#options.tcp.write);
+      this.#options.onServed?.(this);
+    }
+    this.#back.write(copyOf(buf, size));
+  }
+
+  /** Whether the upstream's first bytes are its proxy's word that nobody is there; else there is nothing to say again. */
+  #isUnserved(bytes: Buffer): boolean {
+    const replay = this.#replay;
+    this.#replay = undefined;
+    this.#there!.replay = undefined;
+    if (replay === undefined || !isUnservedWord(bytes, this.#upstream!)) return false;
+    this.#client.pause();
+    this.#unserved = new DialError("connect", "its proxy says that it could not reach its application");
+    // Its end is what the rest follows upon.
+    this.#upstream!.destroy();
+    const said = replay.bytes;
+    if (said === undefined) this.broken = true;
+    else this.#first = said;
+    return true;
   }
 
   onDrain(): void {
@@ -139,21 +181,28 @@ export class TcpForward implements DialHandler, Carried {
   }
 
   onEnd(): void {
-    if (!this.#connected) return;
+    if (!this.#connected || this.#unserved) return;
     this.#client.end();
     this.#linger.begin();
   }
 
   onClosed(error: DialError | undefined): void {
     const connected = this.#connected;
+    const unserved = this.#unserved;
+    const silent = this.#back === undefined;
     this.#connected = false;
+    this.#unserved = undefined;
     this.#upstream = undefined;
     this.#back?.ended();
     this.#back = undefined;
     if (this.#closed) this.#linger.stop();
     if (connected) {
       this.#upstreamTcp!.closed(error?.errno, this.#upstreamOpenedAt);
-      if (error === undefined) {
+      if (!this.#closed && (unserved || (error && silent))) {
+        this.#options.onUnserved?.(this, this.broken ? undefined : unserved);
+        if (unserved && !this.broken) return;
+      }
+      if (error === undefined && !unserved) {
         this.#client.destroySoon();
         if (!this.#closed) this.#linger.begin();
       } else {
@@ -177,6 +226,16 @@ export class TcpForward implements DialHandler, Carried {
       }
     } else this.#linger.stop();
     this.#options.onClose(this);
+  }
+
+  /** There is no upstream: says this last thing to the client, and drops what still comes, which would reset it. */
+  dismiss(word: Buffer): void {
+    const client = this.#client;
+    this.#dismissed = true;
+    this.#options.tcp.write.inc(word.length);
+    client.end(word);
+    client.resume();
+    this.#options.clock.after(LAST_WORD, () => client.destroy());
   }
 
   readonly idle = false;

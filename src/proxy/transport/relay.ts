@@ -5,11 +5,14 @@ import type { Socket } from "node:net";
 import type { CounterSeries } from "../../metrics/registry.ts";
 import { givePage, takePage } from "./pages.ts";
 import { copyOf, READ_BUFFER, readInto } from "./reads.ts";
+import type { Replay } from "./replay.ts";
 
 /** From this size on a read asks for a page; with less it is given back. Node's sockets drain after as much. */
 const MANY = 16_384;
 
 export class Relay {
+  /** Keeps what is written, while it may have to be written again elsewhere. */
+  replay: Replay | undefined;
   readonly #source: Socket;
   readonly #target: Socket;
   readonly #read: CounterSeries;
@@ -63,6 +66,7 @@ export class Relay {
       this.#source.pause();
       return false;
     }
+    this.replay?.keep(bytes);
     this.#read.inc(bytes.length);
     this.#written.inc(bytes.length);
     // Asks for a drain even when all of it went out at once: then there is nothing to wait for.

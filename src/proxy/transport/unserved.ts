@@ -11,7 +11,7 @@ import type { PassportKey } from "../../rules/passport.ts";
 export const UNSERVED = "l5d-mesh-unserved";
 
 const LABEL = "EXPORTER-kubectl-mesh-unserved";
-/** Bytes; a guess succeeds once in 2^128. */
+/** Of the word, bytes; a guess succeeds once in 2^128. */
 const SIZE = 16;
 
 /** After these errors of its own, a proxy knows that the application has not got what was to be sent. */
@@ -34,5 +34,5 @@ export function unservedWord(key: PassportKey, socket: Socket): Buffer | undefin
 
 /** Whether `word` is that of the proxy at the other end of `socket`. */
 export function isUnservedWord(word: Buffer, socket: Socket): boolean {
-  return wordOf(socket)?.equals(word) ?? false;
+  return word.length === SIZE && (wordOf(socket)?.equals(word) ?? false);
 }
