@@ -7,13 +7,21 @@ export class BodyQueue {
   readonly #chunks: Buffer[] = [];
   /** Bytes of the first chunk that have been taken. */
   #offset = 0;
+  /** Bytes that wait. */
+  size = 0;
+  /** Since when the peer lets us send nothing, or next to nothing, whole ms, monotonic; -1: it does. */
+  stalledSince = -1;
+  /** Bytes sent since then. */
+  progress = 0;
 
   push(chunk: Buffer): void {
     this.#chunks.push(chunk);
+    this.size += chunk.length;
   }
 
   /** Moves `size` bytes to `out`; there must be so many. */
   take(size: number, out: Buffer, at: number): void {
+    this.size -= size;
     for (let left = size; left > 0; ) {
       const chunk = this.#chunks[0]!;
       const part = Math.min(left, chunk.length - this.#offset);

@@ -935,7 +935,6 @@ export class Http2Connection {
     if (chunk.length === 0) return;
     stream.queue ??= new BodyQueue();
     stream.queue.push(chunk);
-    stream.queued += chunk.length;
     this.#queued += chunk.length;
   }
 
@@ -962,9 +961,9 @@ export class Http2Connection {
       const run = Math.min(stream.queued, room, RUN);
       this.#emitRun(stream, run);
       left -= run;
-      stream.progress += run;
+      if (stream.queue) stream.queue.progress += run;
     }
-    stream.stalledSince = -1;
+    stream.queue = undefined;
     if (stream.closed || stream.localEnded) return;
     if (stream.after === "end") {
       this.#emit(TYPE.DATA, FLAG.END_STREAM, stream.id, 0);
@@ -990,7 +989,6 @@ export class Http2Connection {
       const end = length === stream.queued && stream.after === "end";
       const at = this.#emit(TYPE.DATA, end ? FLAG.END_STREAM : 0, stream.id, length);
       stream.queue!.take(length, this.#output.bytes, at);
-      stream.queued -= length;
       left -= length;
       if (end) this.#endLocal(stream);
     }
@@ -998,9 +996,10 @@ export class Http2Connection {
 
   /** Dates the stall of a stream with something to send and no room; the little that was sent is no progress. */
   #mark(stream: Http2Stream): void {
-    if (stream.stalledSince >= 0 && stream.progress < PROGRESS) return;
-    stream.stalledSince = Math.floor(this.#options.now());
-    stream.progress = 0;
+    const queue = stream.queue!;
+    if (queue.stalledSince >= 0 && queue.progress < PROGRESS) return;
+    queue.stalledSince = Math.floor(this.#options.now());
+    queue.progress = 0;
   }
 
   // ---- ends ----
@@ -1023,8 +1022,6 @@ export class Http2Connection {
     stream.closed = true;
     this.#queued -= stream.queued;
     stream.queue = undefined;
-    stream.queued = 0;
-    stream.stalledSince = -1;
     this.#streams.delete(stream.id);
     if (this.#starved.size > 0) this.#starved.delete(stream);
     // What nobody will consume any more must not lessen the others' room.
