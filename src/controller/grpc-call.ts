@@ -36,6 +36,8 @@ export const encodeFrame = <R>(type: Message<R>, message: Partially<R>): Buffer 
 export interface Handled {
   readonly path: string;
   readonly response: Message<unknown>;
+  /** It gives a stream of answers. */
+  readonly streams: boolean;
   /** Takes the request. What it throws ends the call. */
   begin(call: GrpcCall, request: Buffer): void;
   ended(call: GrpcCall): void;
@@ -59,9 +61,21 @@ export interface CallOwner {
 export interface CallConnection {
   readonly machine: Http2Connection;
   readonly owner: CallOwner;
-  /** Calls whose request has not come whole. */
-  readonly waiting: Set<GrpcCall>;
+  /** Calls whose request has not come whole, with what there is of it. */
+  readonly waiting: Map<GrpcCall, Deframer | undefined>;
+  /** Of those calls that have one. */
+  readonly deadlines: Map<GrpcCall, Timer>;
+  /** Has the call send a message by `sendNow`, at the end of this turn. */
+  sendLater(call: GrpcCall, message: Buffer): void;
+  /** Has all of those sent that wait for it. */
+  sendPending(): void;
 }
+
+/** How far a call is: its request was taken or refused, its method has it, its answers have ended, its stream is no more. */
+const TAKEN = 1 << 0;
+const BEGUN = 1 << 1;
+const ENDED = 1 << 2;
+const OVER = 1 << 3;
 
 /** Messages for the caller are cut to this many characters: they travel in a header. */
 const MAX_MESSAGE = 1_000;
@@ -92,22 +106,24 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   readonly #stream: Http2Stream;
   #method: Handled | undefined;
   #listener: CloseListener | undefined;
-  /** Bytes of a request that comes in pieces. */
-  #deframer: Deframer | undefined;
-  #deadline: Timer | undefined;
-  #handled = false;
-  #ended = false;
-  #over = false;
-  /** When it came, ms, monotonic. */
-  readonly began: number;
+  #state = 0;
   /** How it ended. */
   code: number = STATUS.CANCELLED;
 
   constructor(connection: CallConnection, stream: Http2Stream) {
     this.#connection = connection;
     this.#stream = stream;
-    this.began = connection.owner.clock.monotonic();
-    connection.waiting.add(this);
+    connection.waiting.set(this, undefined);
+  }
+
+  /** When it came, whole ms, monotonic. */
+  get began(): number {
+    return this.#stream.begun;
+  }
+
+  /** Its method has the request, and sends a stream of answers. */
+  get streams(): boolean {
+    return (this.#state & BEGUN) !== 0 && this.#method!.streams;
   }
 
   // ---- the request ----
@@ -126,7 +142,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     }
     if (!post || !grpc) {
       this.#take();
-      this.#ended = true;
+      this.#state |= ENDED;
       machine.sendHeaders(this.#stream, NOT_GRPC, true);
       this.#stopRequest();
       return;
@@ -137,20 +153,25 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
       return;
     }
     const deadline = grpcTimeoutMs(timeout);
-    if (deadline !== undefined) this.#deadline = owner.clock.after(deadline, () => this.#expire());
+    if (deadline !== undefined)
+      this.#connection.deadlines.set(
+        this,
+        owner.clock.after(deadline, () => this.#expire()),
+      );
     if (end) this.#missing();
   }
 
   onData(chunk: Buffer, end: boolean): void {
-    const { owner, machine } = this.#connection;
+    const { owner, machine, waiting } = this.#connection;
     machine.consume(this.#stream, chunk.length);
     // What follows the one message, or a refusal, is dropped.
-    if (this.#handled) return;
+    if ((this.#state & TAKEN) !== 0) return;
     let message: Buffer | undefined;
     try {
-      this.#deframer ??= new Deframer(owner.maxRequest);
+      const deframer = waiting.get(this) ?? new Deframer(owner.maxRequest);
+      waiting.set(this, deframer);
       // A piece is only good during this call, and a message may need several.
-      [message] = this.#deframer.push(Buffer.from(chunk));
+      [message] = deframer.push(Buffer.from(chunk));
     } catch (error) {
       this.#refuse(
         STATUS.RESOURCE_EXHAUSTED,
@@ -167,11 +188,11 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   }
 
   onClose(): void {
-    const { owner, waiting } = this.#connection;
+    const { owner, waiting, deadlines } = this.#connection;
     waiting.delete(this);
-    owner.clock.clear(this.#deadline);
-    this.#handled = true;
-    this.#over = true;
+    owner.clock.clear(deadlines.get(this));
+    deadlines.delete(this);
+    this.#state |= TAKEN | OVER;
     this.#method?.ended(this);
     const listener = this.#listener;
     this.#listener = undefined;
@@ -184,17 +205,17 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   }
 
   #missing(): void {
-    if (!this.#handled) this.#refuse(STATUS.INVALID_ARGUMENT, "expected one request message");
+    if ((this.#state & TAKEN) === 0) this.#refuse(STATUS.INVALID_ARGUMENT, "expected one request message");
   }
 
   #take(): void {
-    this.#handled = true;
-    this.#deframer = undefined;
+    this.#state |= TAKEN;
     this.#connection.waiting.delete(this);
   }
 
   #begin(message: Buffer): void {
     this.#take();
+    this.#state |= BEGUN;
     const method = this.#method!;
     try {
       method.begin(this, message);
@@ -216,12 +237,12 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   // ---- the answers ----
 
   whenClosed(listener: CloseListener): void {
-    if (this.#over) tell(listener);
+    if ((this.#state & OVER) !== 0) tell(listener);
     else this.#listener = listener;
   }
 
   get closed(): boolean {
-    return this.#ended || this.#stream.closed;
+    return (this.#state & ENDED) !== 0 || this.#stream.closed;
   }
 
   send(message: object): void {
@@ -241,12 +262,18 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
 
   sendFrame(bytes: Buffer): void {
     if (this.closed) return;
+    this.#method!.sent?.();
+    this.#connection.sendLater(this, bytes);
+  }
+
+  /** For the connection: it is the message's turn. */
+  sendNow(bytes: Buffer): void {
+    if (this.closed) return;
     const { machine, owner } = this.#connection;
     if (!this.#stream.answered) machine.sendHeaders(this.#stream, ANSWER, false);
     machine.sendData(this.#stream, bytes, false);
-    this.#method!.sent?.();
     if (this.#stream.queued <= owner.maxQueued) return;
-    this.#ended = true;
+    this.#state |= ENDED;
     this.code = STATUS.RESOURCE_EXHAUSTED;
     this.#method!.cut?.();
     machine.reset(this.#stream, ERROR.ENHANCE_YOUR_CALM, "the subscriber does not keep up");
@@ -254,7 +281,9 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
 
   end(error?: GrpcError): void {
     if (this.closed) return;
-    this.#ended = true;
+    this.#connection.sendPending();
+    if (this.closed) return;
+    this.#state |= ENDED;
     this.code = error?.code ?? STATUS.OK;
     const { machine } = this.#connection;
     const stream = this.#stream;

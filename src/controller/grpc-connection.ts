@@ -1,10 +1,12 @@
 // One client's connection to the gRPC server: the HTTP/2 machine on its socket, and a call for each stream.
 import type { Duplex } from "node:stream";
+import type { Deframer } from "../api/grpc-frame.ts";
 import { Http2Connection } from "../http2/connection.ts";
 import { ERROR } from "../http2/frame.ts";
 import { KeepAlive } from "../http2/keep-alive.ts";
 import { Http2Failure } from "../http2/stream.ts";
 import { TurnWriter } from "../http2/turn-writer.ts";
+import type { Timer } from "../util/clock.ts";
 import { type CallConnection, type CallOwner, GrpcCall } from "./grpc-call.ts";
 
 export interface ConnectionOwner extends CallOwner {
@@ -21,21 +23,29 @@ const CONNECTION_WINDOW = 1024 * 1024;
 const REQUEST_TIMEOUT = 10_000;
 /** A client that lets us send nothing of what waits for so long is cut, ms. */
 const STALL_TIMEOUT = 60_000;
+/** Places for messages that are kept from turn to turn, at most. */
+const MAX_PLACES = 256;
 /** A client that does not take our last words is not waited for longer than this, ms. */
 const LAST_WORDS = 1_000;
 
 export class GrpcConnection implements CallConnection {
   readonly machine: Http2Connection;
   readonly owner: ConnectionOwner;
-  readonly waiting = new Set<GrpcCall>();
+  readonly waiting = new Map<GrpcCall, Deframer | undefined>();
+  readonly deadlines = new Map<GrpcCall, Timer>();
   readonly #socket: Duplex;
+  readonly #writer: TurnWriter;
   readonly #keepAlive: KeepAlive;
+  /** Messages of this turn, each behind the call that it is for: so many of these places, which are used again. */
+  #pending: (GrpcCall | Buffer | undefined)[] = [];
+  #pendingCount = 0;
 
   constructor(socket: Duplex, owner: ConnectionOwner) {
     this.#socket = socket;
     this.owner = owner;
     const { clock, maxStreams, maxQueued } = owner;
-    const writer = new TurnWriter(socket, () => this.machine.flush());
+    const writer = new TurnWriter(socket, () => this.#flush());
+    this.#writer = writer;
     this.machine = new Http2Connection(
       {
         write: (bytes) => {
@@ -47,7 +57,7 @@ export class GrpcConnection implements CallConnection {
         taken: () => writer.taken,
         congested: () => writer.congested,
         onStream: (stream) => new GrpcCall(this, stream),
-        onEnd: () => this.#end(writer),
+        onEnd: () => this.#end(),
       },
       {
         side: "server",
@@ -77,10 +87,50 @@ export class GrpcConnection implements CallConnection {
     });
   }
 
+  /**
+   * Sends a message at the end of this turn. A change is told on one stream each of many connections, and the next change
+   * again: made into frames at once, all of them would wait side by side, each in memory of its own.
+   */
+  sendLater(call: GrpcCall, message: Buffer): void {
+    if (this.#pendingCount === 0) this.#writer.announce();
+    this.#pending[this.#pendingCount] = call;
+    this.#pending[this.#pendingCount + 1] = message;
+    this.#pendingCount += 2;
+  }
+
+  /** Makes what waits for the end of the turn into frames now, as something follows that must not overtake it. */
+  sendPending(): void {
+    const pending = this.#pending;
+    const count = this.#pendingCount;
+    // A call that is cut may end others, which come here again.
+    this.#pendingCount = 0;
+    if (count > 0) this.#pending = [];
+    for (let at = 0; at < count; at += 2) {
+      (pending[at] as GrpcCall).sendNow(pending[at + 1] as Buffer);
+      pending[at] = undefined;
+      pending[at + 1] = undefined;
+    }
+    if (this.#pendingCount === 0 && count <= MAX_PLACES) this.#pending = pending;
+  }
+
+  /** All of it as one write, which goes out before the next connection's frames are made: they share their memory. */
+  #flush(): void {
+    const { machine } = this;
+    machine.batch(() => {
+      this.sendPending();
+      machine.flush();
+    });
+  }
+
   /** Gives up what the client has begun and not gone on with; to be called from time to time. */
   sweep(now: number): void {
-    for (const call of [...this.waiting]) if (call.began < now - REQUEST_TIMEOUT) call.giveUp();
+    for (const call of [...this.waiting.keys()]) if (call.began < now - REQUEST_TIMEOUT) call.giveUp();
     this.machine.dropStalled(now - STALL_TIMEOUT);
+  }
+
+  /** Those that are open. */
+  get calls(): GrpcCall[] {
+    return this.machine.streams.flatMap(({ handler }) => (handler instanceof GrpcCall ? [handler] : []));
   }
 
   /** Takes no new calls, and ends when those under way have. */
@@ -92,12 +142,12 @@ export class GrpcConnection implements CallConnection {
     this.#socket.destroy();
   }
 
-  #end(writer: TurnWriter): void {
+  #end(): void {
     this.#keepAlive.stop();
     const { clock } = this.owner;
     const socket = this.#socket;
     if (socket.destroyed) return;
-    writer.flush();
+    this.#writer.flush();
     const timer = clock.after(LAST_WORDS, () => socket.destroy());
     socket.end(() => socket.destroy());
     socket.once("close", () => clock.clear(timer));

@@ -51,7 +51,6 @@ export class GrpcServer implements ConnectionOwner {
   readonly #methods = new Map<string, Handled>();
   readonly #server: Server;
   readonly #connections = new Set<GrpcConnection>();
-  readonly #streams = new Set<GrpcCall>();
   #sweeper: Timer | undefined;
   #draining = false;
   #closed = false;
@@ -78,9 +77,9 @@ export class GrpcServer implements ConnectionOwner {
       open.set(this.#connections.size);
       draining.set(this.#draining ? 1 : 0);
       let [sum, max] = [0, 0];
-      for (const stream of this.#streams) {
-        sum += stream.queued;
-        max = Math.max(max, stream.queued);
+      for (const { queued } of this.#streams()) {
+        sum += queued;
+        max = Math.max(max, queued);
       }
       queued.set(sum);
       most.set(max);
@@ -93,6 +92,7 @@ export class GrpcServer implements ConnectionOwner {
     this.#methods.set(method.path, {
       path: method.path,
       response: method.response as Message<unknown>,
+      streams: false,
       begin: (call, bytes) => {
         const request = decode(method.request, bytes);
         Promise.resolve()
@@ -123,13 +123,13 @@ export class GrpcServer implements ConnectionOwner {
     this.#methods.set(method.path, {
       path: method.path,
       response: method.response as Message<unknown>,
+      streams: true,
       begin: (call, bytes) => {
-        this.#streams.add(call);
         open.inc();
         handle(decode(method.request, bytes), call as Sender<R>);
       },
       ended: (call) => {
-        if (this.#streams.delete(call)) open.dec();
+        if (call.streams) open.dec();
         count(call);
       },
       sent: () => sent.inc(),
@@ -172,10 +172,11 @@ export class GrpcServer implements ConnectionOwner {
     if (this.#draining || this.#connections.size === 0) return;
     this.#draining = true;
     const { aStream, least, most } = HANDOVER;
-    const window = Math.min(Math.max(this.#streams.size * aStream, least), most);
+    const count = this.#streams().length;
+    const window = Math.min(Math.max(count * aStream, least), most);
     const { clock } = this;
     const end = clock.monotonic() + window;
-    this.#log.info("handing streams over", { streams: this.#streams.size, within_ms: window });
+    this.#log.info("handing streams over", { streams: count, within_ms: window });
     // A client takes its next calls elsewhere; its streams here go on until they are ended.
     for (const connection of this.#connections) connection.goAway();
     for (;;) {
@@ -183,7 +184,7 @@ export class GrpcServer implements ConnectionOwner {
       if (left <= 0) return;
       await new Promise<void>((resolve) => void clock.after(Math.min(HANDOVER_TURN, left), resolve));
       const share = HANDOVER_TURN / Math.max(end - clock.monotonic(), HANDOVER_TURN);
-      for (const stream of chosen([...this.#streams], share, clock.random)) stream.end(leaving());
+      for (const stream of chosen(this.#streams(), share, clock.random)) stream.end(leaving());
     }
   }
 
@@ -193,12 +194,17 @@ export class GrpcServer implements ConnectionOwner {
     this.clock.clear(this.#sweeper);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const connection of this.#connections) connection.goAway();
-    for (const stream of this.#streams) stream.end(leaving());
+    for (const stream of this.#streams()) stream.end(leaving());
     const timer = this.clock.after(CLOSE_GRACE, () => {
       for (const connection of this.#connections) connection.destroy();
     });
     await closed;
     this.clock.clear(timer);
+  }
+
+  /** Those that are open. */
+  #streams(): GrpcCall[] {
+    return [...this.#connections].flatMap(({ calls }) => calls.filter(({ streams }) => streams));
   }
 
   // ---- what connections and calls ask ----
@@ -227,7 +233,7 @@ export class GrpcServer implements ConnectionOwner {
       .labels({ method });
     return ({ code, began }) => {
       handled.labels({ method, code }).inc();
-      duration.observe((this.clock.monotonic() - began) / 1000);
+      duration.observe((Math.floor(this.clock.monotonic()) - began) / 1000);
     };
   }
 }

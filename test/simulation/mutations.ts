@@ -77,7 +77,11 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "a view that is left is kept",
     destination({ index }) {
-      index.leave = () => {};
+      const watchEndpoints = index.watchEndpoints.bind(index);
+      index.watchEndpoints = (...asked) => {
+        watchEndpoints(...asked);
+        return { close: () => {} };
+      };
     },
   },
   { name: "a leader that does not know when it is over", election: neverDeposed },

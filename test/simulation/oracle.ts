@@ -16,6 +16,7 @@ import { encodeFrame, type GrpcServer, type Sender } from "../../src/controller/
 import { serverRecord } from "../../src/controller/policy/records.ts";
 import { servePolicy } from "../../src/controller/policy/service.ts";
 import type { EndpointSlice, KubeObject, Pod, Service } from "../../src/kube/types.ts";
+import { systemClock } from "../../src/util/clock.ts";
 import { parsePortSet } from "../../src/util/port-set.ts";
 import { POLICY_FACTS, PolicyCluster } from "../support/policy-cluster.ts";
 import type { SimulatedApiServer } from "./api-server.ts";
@@ -111,6 +112,7 @@ export class FreshControlPlane {
       stream: (method: Method<unknown, unknown>, handle: (request: never, sender: never) => void) =>
         this.#methods.set(method.path, { response: method.response, handle }),
       unary: () => {},
+      clock: systemClock,
     } as unknown as GrpcServer;
     const index = new DestinationIndex(MESH_FACTS);
     const each = <T extends KubeObject>(collection: string, put: (object: T) => void) => {

@@ -4,6 +4,7 @@ import type { MessageOf, Partially } from "../../api/codec.ts";
 import { DestinationProfile, Get, GetProfile, Update } from "../../api/destination.ts";
 import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { durationOf } from "../../api/time.ts";
+import type { Clock } from "../../util/clock.ts";
 import { parseAuthority } from "../authority.ts";
 import { addressOfText, type ServiceRecord } from "../cluster-objects.ts";
 import { encodeFrame, type GrpcServer, type Sender } from "../grpc-server.ts";
@@ -31,6 +32,8 @@ export interface Discovery {
 
 /** Endpoints of one update; more are sent in several, so that no message is large. */
 const BATCH = 500;
+/** What streams are told first is kept this long, ms. */
+const KEPT = 10_000;
 /** Linkerd's default retry budget, which a profile carries even without routes. */
 const RETRY_BUDGET = { retryRatio: 0.2, minRetriesPerSecond: 10, ttl: durationOf(10_000) };
 
@@ -38,10 +41,10 @@ export function serveDestination(server: GrpcServer, discovery: Discovery, mesh:
   const { clusterDomain } = mesh;
   const { local } = discovery;
   // The messages of a change are sent as one piece.
-  const endpointFrames = new Encoded((change: EndpointChange) =>
+  const endpointFrames = new Encoded(server.clock, (change: EndpointChange) =>
     Buffer.concat(updates(change, mesh).map((update) => encodeFrame(Update, update))),
   );
-  const profileFrames = new Encoded((profile: Profile, port: number) =>
+  const profileFrames = new Encoded(server.clock, (profile: Profile, port: number) =>
     encodeFrame(DestinationProfile, profileMessage(profile, port, mesh)),
   );
 
@@ -90,20 +93,37 @@ function sourceOf(
   return { endpoints, service: remote.service };
 }
 
-/** Messages that go to many, encoded once: all listeners are told the same object. */
+/**
+ * Messages that go to many, encoded once: all listeners are told the same object. A change is told to all of them at once;
+ * what there is, to whoever comes, as thousands do when another replica has left. They are not kept for those who come
+ * one at a time: thousands of Services would be megabytes.
+ */
 class Encoded<T extends object> {
+  readonly #clock: Clock;
   readonly #encode: (value: T, port: number) => Buffer;
-  readonly #known = new WeakMap<T, Buffer>();
-  constructor(encode: (value: T, port: number) => Buffer) {
+  #last: { readonly value: T; readonly frames: Buffer } | undefined;
+  #first = new Map<T, Buffer>();
+
+  constructor(clock: Clock, encode: (value: T, port: number) => Buffer) {
+    this.#clock = clock;
     this.#encode = encode;
   }
-  of(value: T, port: number): Buffer {
-    let frames = this.#known.get(value);
+
+  /** What a stream is told first. */
+  first(value: T, port: number): Buffer {
+    let frames = this.#first.get(value);
     if (!frames) {
       frames = this.#encode(value, port);
-      this.#known.set(value, frames);
+      if (this.#first.size === 0) this.#clock.after(KEPT, () => this.#first.clear());
+      this.#first.set(value, frames);
     }
     return frames;
+  }
+
+  /** What it is told later. */
+  next(value: T, port: number): Buffer {
+    if (this.#last?.value !== value) this.#last = { value, frames: this.#encode(value, port) };
+    return this.#last.frames;
   }
 }
 
@@ -126,7 +146,10 @@ class Watch<T extends object> implements Listener<T> {
   }
 
   update(value: T): void {
-    this.#sender.sendFrame(this.#frames.of(value, this.#port));
+    const frames = this.#frames;
+    this.#sender.sendFrame(
+      this.#subscription ? frames.next(value, this.#port) : frames.first(value, this.#port),
+    );
   }
 
   protected refuse(message: string): void {
