@@ -28,6 +28,9 @@ const text = (ip: number) => [24, 16, 8, 0].map((shift) => (ip >>> shift) & 255)
 const zoneOf = (node: number) => ZONES[node % ZONES.length]!;
 export const nodeName = (node: number) => `node-${node % NODES}`;
 export const authorityOf = (service: number) => `service-${service}.bench.svc.cluster.local:80`;
+/** Its cluster IP. */
+export const addressOfService = (service: number) =>
+  `10.${96 + (service >> 16)}.${(service >> 8) & 255}.${service & 255}`;
 
 const uidOf = (name: string) => `00000000-0000-4000-8000-${name.padStart(12, "0")}`;
 const inner = (object: object) => JSON.stringify(object).slice(1, -1);
@@ -88,8 +91,8 @@ export class BenchCluster {
     return this.#services.length;
   }
 
-  /** Replaces one endpoint of a Service. @returns the address of the new one */
-  change(service: number): number {
+  /** Replaces one endpoint of a Service. @returns the addresses of the new one and of the old */
+  change(service: number): { readonly fresh: number; readonly old: number } {
     const pods = this.#services[service]!;
     const at = this.#nextPod % pods.length;
     const old = pods[at]!;
@@ -98,7 +101,7 @@ export class BenchCluster {
     this.#tell("/api/v1/pods", `{"type":"ADDED","object":${this.#pod(service, fresh)}}\n`);
     this.#tell(SLICES, `{"type":"MODIFIED","object":${this.#slice(service)}}\n`);
     this.#tell("/api/v1/pods", `{"type":"DELETED","object":${this.#pod(service, old)}}\n`);
-    return fresh.ip;
+    return { fresh: fresh.ip, old: old.ip };
   }
 
   /** Sends what was told since the last time. */
@@ -169,7 +172,7 @@ export class BenchCluster {
         }));
       case "/api/v1/services":
         return services.map((_, service) => () => {
-          const ip = `10.${96 + (service >> 16)}.${(service >> 8) & 255}.${service & 255}`;
+          const ip = addressOfService(service);
           return {
             metadata: this.#meta(`service-${service}`, "bench"),
             spec: {

@@ -28,3 +28,6 @@ await main(async (_name, _ports, setUp) => {
   await setUp(controller);
   controller.started();
 });
+
+// Asked to end, it ends in order: Node then writes the profile that it was asked for.
+process.once("SIGINT", () => process.exit(0));

@@ -1,21 +1,26 @@
-// Proxies as the destination controller sees them: connections with a stream for each Service that they talk to. They only
-// take what they are told, and look at the first new endpoint of each piece: a whole HTTP/2 here would measure itself.
+// Proxies as the destination controller sees them: connections with two streams for each Service that they talk to, its
+// profile and its endpoints. They only take what they are told, and look for the addresses in it: a whole HTTP/2 here would
+// measure itself.
 import { connect, type Socket } from "node:net";
-import { encode } from "../../src/api/codec.ts";
-import { Get, GetDestination } from "../../src/api/destination.ts";
+import type { MessageOf } from "../../src/api/codec.ts";
+import { encode, type Method } from "../../src/api/codec.ts";
+import { Get, type GetDestination, GetProfile } from "../../src/api/destination.ts";
 import { frame } from "../../src/api/grpc-frame.ts";
 import { CLIENT_PREFACE, FLAG, HEAD, TYPE, writeHead } from "../../src/http2/frame.ts";
 import { HpackEncoder } from "../../src/http2/hpack.ts";
 import { SETTING, writeSettings } from "../../src/http2/settings.ts";
-import { authorityOf, nodeName } from "./cluster.ts";
+import { addressOfService, authorityOf, nodeName } from "./cluster.ts";
+import { addedIn } from "./update-reader.ts";
 
-/** So much of a piece holds gRPC's head and the way down to the address: Update.add.addrs[0].addr.ip.ipv4. */
-const LOOK = 40;
 /** Room for all that is told in a run, bytes: granting it again and again is the proxy's cost. */
 const ROOM = 0x7fff_0000;
+/** What one read takes at most, bytes. */
+const READ = 256 * 1024;
+const GRPC_HEAD = 5;
+const EMPTY = Buffer.alloc(0);
 
-/** Told of each new endpoint: its address. */
-export type OnAdded = (ip: number) => void;
+/** Told of each new endpoint: its address, and when it was read (performance.now()). */
+export type OnAdded = (ip: number, at: number) => void;
 
 function http2Frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const out = Buffer.alloc(HEAD + payload.length);
@@ -24,74 +29,129 @@ function http2Frame(type: number, flags: number, stream: number, payload: Buffer
   return out;
 }
 
+/** Streams of endpoints and of profiles take turns. */
+const isOfEndpoints = (stream: number) => stream % 4 === 1;
+
 class Connection {
-  readonly #socket: Socket;
   readonly #onAdded: OnAdded;
-  #carried: Buffer | undefined;
-  /** Bytes of a frame that are of no interest. */
-  #skip = 0;
-  /** Pieces that came. */
-  pieces = 0;
+  #socket: Socket | undefined;
+  /** The beginning of a frame. */
+  #carried: Buffer = EMPTY;
+  /** Beginnings of messages that go on in another frame, by stream. */
+  readonly #begun = new Map<number, Buffer>();
+  /** Streams that were told something. */
+  #told = 0;
+  #awaited: { readonly streams: number; readonly resolve: () => void } | undefined;
 
-  constructor(socket: Socket, onAdded: OnAdded) {
-    this.#socket = socket;
+  constructor(onAdded: OnAdded) {
     this.#onAdded = onAdded;
-    socket.on("data", (bytes: Buffer) => this.#take(bytes));
   }
 
-  #take(chunk: Buffer): void {
-    const bytes = this.#carried ? Buffer.concat([this.#carried, chunk]) : chunk;
-    this.#carried = undefined;
-    let at = Math.min(this.#skip, bytes.length);
-    this.#skip -= at;
-    while (at < bytes.length) {
-      const there = bytes.length - at;
-      const length = there < HEAD ? 0 : bytes.readUIntBE(at, 3);
-      if (there < HEAD + Math.min(length, LOOK)) {
-        this.#carried = Buffer.from(bytes.subarray(at));
-        return;
-      }
-      const type = bytes[at + 3]!;
-      const flags = bytes[at + 4]!;
-      if (type === TYPE.DATA) this.pieces += 1;
-      if (type === TYPE.DATA) this.#look(bytes, at + HEAD + 5, at + HEAD + Math.min(length, LOOK));
-      else if (type === TYPE.SETTINGS && (flags & FLAG.ACK) === 0)
-        this.#socket.write(http2Frame(TYPE.SETTINGS, FLAG.ACK, 0, Buffer.alloc(0)));
-      else if (type === TYPE.PING && (flags & FLAG.ACK) === 0)
-        this.#socket.write(http2Frame(TYPE.PING, FLAG.ACK, 0, bytes.subarray(at + HEAD, at + HEAD + length)));
-      const end = at + HEAD + length;
-      this.#skip = Math.max(0, end - bytes.length);
-      at = Math.min(end, bytes.length);
+  use(socket: Socket): void {
+    this.#socket = socket;
+  }
+
+  /** Resolves when so many messages have come: each stream is told at once what there is. */
+  heard(streams: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#awaited = { streams, resolve };
+    });
+  }
+
+  /** @param chunk only good during the call */
+  take(chunk: Buffer): void {
+    const now = performance.now();
+    const bytes = this.#carried.length > 0 ? Buffer.concat([this.#carried, chunk]) : chunk;
+    let at = 0;
+    while (bytes.length - at >= HEAD) {
+      const end = at + HEAD + bytes.readUIntBE(at, 3);
+      if (end > bytes.length) break;
+      this.#frame(bytes, at, end, now);
+      at = end;
+    }
+    this.#carried = at === bytes.length ? EMPTY : Buffer.from(bytes.subarray(at));
+    if (this.#awaited && this.#told >= this.#awaited.streams) {
+      this.#awaited.resolve();
+      this.#awaited = undefined;
     }
   }
 
-  #look(bytes: Buffer, from: number, to: number): void {
+  #frame(bytes: Buffer, at: number, end: number, now: number): void {
+    const type = bytes[at + 3]!;
+    const asked = (bytes[at + 4]! & FLAG.ACK) === 0;
+    if (type === TYPE.DATA) this.#data(bytes.readUInt32BE(at + 5), bytes, at + HEAD, end, now);
+    else if (type === TYPE.SETTINGS && asked)
+      this.#socket!.write(http2Frame(TYPE.SETTINGS, FLAG.ACK, 0, EMPTY));
+    else if (type === TYPE.PING && asked)
+      this.#socket!.write(http2Frame(TYPE.PING, FLAG.ACK, 0, bytes.subarray(at + HEAD, end)));
+    else if (type === TYPE.RST_STREAM || type === TYPE.GOAWAY) throw new Error("a proxy was sent away");
+  }
+
+  #data(stream: number, data: Buffer, from: number, to: number, now: number): void {
+    const begun = this.#begun.get(stream);
+    let bytes = data;
     let at = from;
-    // add, addrs, addr, ip: each one's tag is 0x0a.
-    for (let depth = 0; depth < 4; depth += 1) {
-      if (at >= to || bytes[at] !== 0x0a) return;
-      at += 1;
-      while (at < to && bytes[at]! >= 0x80) at += 1;
-      at += 1;
+    let end = to;
+    if (begun) {
+      bytes = Buffer.concat([begun, data.subarray(from, to)]);
+      at = 0;
+      end = bytes.length;
+      this.#begun.delete(stream);
     }
-    if (at + 5 <= to && bytes[at] === 0x0d) this.#onAdded(bytes.readUInt32LE(at + 1));
+    while (end - at >= GRPC_HEAD) {
+      const next = at + GRPC_HEAD + bytes.readUInt32BE(at + 1);
+      if (next > end) break;
+      this.#told += 1;
+      if (isOfEndpoints(stream)) addedIn(bytes, at + GRPC_HEAD, next, (ip) => this.#onAdded(ip, now));
+      at = next;
+    }
+    if (at < end) this.#begun.set(stream, Buffer.from(bytes.subarray(at, end)));
   }
+}
+
+export interface ProxyOptions {
+  /** Which one it is. */
+  readonly number: number;
+  /** Where the controller serves. */
+  readonly port: number;
+  /** The Services that it talks to. */
+  readonly services: readonly number[];
+  /** Whether it asks for their profiles too, as a proxy does. */
+  readonly profiles: boolean;
 }
 
 export class Proxies {
   readonly #sockets: Socket[] = [];
+  readonly #onAdded: OnAdded;
+  /** All of them read into this, one after the other. */
+  readonly #buffer = Buffer.allocUnsafe(READ);
   streams = 0;
 
-  /** Opens one connection with a stream for each of these Services. */
-  async add(number: number, port: number, services: Iterable<number>, onAdded: OnAdded): Promise<void> {
-    const socket = connect(port, "127.0.0.1");
+  constructor(onAdded: OnAdded) {
+    this.#onAdded = onAdded;
+  }
+
+  /** Opens a connection, asks, and resolves when everything was answered. */
+  async add({ number, port, services, profiles }: ProxyOptions): Promise<void> {
+    const connection = new Connection(this.#onAdded);
+    const socket = connect({
+      port,
+      host: "127.0.0.1",
+      onread: {
+        buffer: this.#buffer,
+        callback: (size, bytes) => {
+          connection.take((bytes as Buffer).subarray(0, size));
+          return true;
+        },
+      },
+    });
     this.#sockets.push(socket);
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
       socket.once("error", reject);
     });
     socket.on("error", () => {});
-    const connection = new Connection(socket, onAdded);
+    connection.use(socket);
     const settings = Buffer.alloc(6);
     writeSettings(settings, 0, [[SETTING.INITIAL_WINDOW_SIZE, ROOM]]);
     const room = Buffer.alloc(4);
@@ -103,28 +163,32 @@ export class Proxies {
     ];
     const contextToken = JSON.stringify({ ns: "bench", nodeName: nodeName(number), pod: `proxy-${number}` });
     const encoder = new HpackEncoder();
-    let stream = 1;
-    for (const service of services) {
+    const ask = (method: Method<MessageOf<typeof GetDestination>, unknown>, stream: number, path: string) => {
       const head = encoder.encode([
         [":method", "POST"],
         [":scheme", "http"],
-        [":path", Get.path],
+        [":path", method.path],
         [":authority", "mesh-dst:8086"],
         ["content-type", "application/grpc"],
         ["te", "trailers"],
       ]);
-      const request = frame(encode(GetDestination, { path: authorityOf(service), contextToken }));
+      const request = frame(encode(method.request, { path, contextToken }));
       parts.push(
         http2Frame(TYPE.HEADERS, FLAG.END_HEADERS, stream, Buffer.from(head)),
         http2Frame(TYPE.DATA, FLAG.END_STREAM, stream, request),
       );
-      stream += 2;
-      this.streams += 1;
+    };
+    let stream = 1;
+    for (const service of services) {
+      ask(Get, stream, authorityOf(service));
+      if (profiles) ask(GetProfile, stream + 2, `${addressOfService(service)}:80`);
+      stream += 4;
     }
+    const asked = services.length * (profiles ? 2 : 1);
+    this.streams += asked;
+    const heard = connection.heard(asked);
     socket.write(Buffer.concat(parts));
-    // Each stream is told at once what there is.
-    const expected = (stream - 1) / 2;
-    while (connection.pieces < expected) await new Promise((resolve) => setTimeout(resolve, 1));
+    await heard;
   }
 
   close(): void {

@@ -1,0 +1,173 @@
+// One run: a controller with a cluster and its proxies, left alone for a while, then told of changes at a rate.
+//
+// The controller is alone on its core; everything else shares the other one, and says how much of it it used: where that
+// comes near to the whole, it is the measuring side that was measured.
+import { type Bench, type Child, type Memory, PROXY_CORE, sleep } from "../harness.ts";
+import { Histogram } from "../histogram.ts";
+import { BenchCluster, type ClusterSize } from "./cluster.ts";
+import { Proxies } from "./proxies.ts";
+
+export interface Load extends ClusterSize {
+  readonly proxies: number;
+  /** Services that each proxy watches. */
+  readonly watched: number;
+  /** Whether proxies watch their profiles too, as they do: twice the streams. */
+  readonly profiles: boolean;
+  /** Endpoint changes a second. */
+  readonly rate: number;
+}
+
+/** The controller's memory at a time, s since the changes began. */
+export interface MemorySample extends Memory {
+  readonly at: number;
+  readonly changes: number;
+}
+
+export interface Result {
+  readonly load: Load;
+  readonly streams: number;
+  readonly changes: number;
+  /** Endpoints told to proxies a second. */
+  readonly told: number;
+  /** Endpoints that were there to the end, or long enough, and that a watcher was not told of. */
+  readonly missed: number;
+  /** From the API server's write to the proxy's read, ms. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+  /** Share of a core: the controller, and all that is around it. */
+  readonly cpu: number;
+  readonly around: number;
+  /** When all proxies are there, and after the changes. */
+  readonly idle: Memory;
+  readonly after: Memory;
+  /** From time to time, while there are changes. */
+  readonly course: readonly MemorySample[];
+}
+
+export interface RunOptions {
+  readonly bench: Bench;
+  readonly load: Load;
+  /** s */
+  readonly seconds: number;
+  /** Node's flags of the controller. */
+  readonly flags: readonly string[];
+  /** Time between two samples of memory, s. */
+  readonly every: number;
+  readonly onSample?: (sample: MemorySample) => void;
+}
+
+/** Changes go out this often, ms. */
+const TICK = 10;
+/** Time for what is under way to arrive, ms. */
+const SETTLE = 2_000;
+
+/** Endpoints that were told to the controller, and which proxies have yet to hear of. */
+class Expected {
+  readonly latencies = new Histogram();
+  readonly #changes = new Map<number, { readonly at: number; left: number }>();
+  told = 0;
+
+  sent(ip: number, watchers: number): void {
+    this.#changes.set(ip, { at: performance.now(), left: watchers });
+  }
+
+  /** It is no more: who has not heard of it by now need not. */
+  gone(ip: number): void {
+    this.#changes.delete(ip);
+  }
+
+  heard(ip: number, now: number): void {
+    const change = this.#changes.get(ip);
+    if (!change) return;
+    this.told += 1;
+    this.latencies.record((now - change.at) * 1_000);
+    change.left -= 1;
+    if (change.left === 0) this.#changes.delete(ip);
+  }
+
+  get missed(): number {
+    let missed = 0;
+    for (const { left } of this.#changes.values()) missed += left;
+    return missed;
+  }
+}
+
+const total = (child: Child): number => {
+  const { user, system } = child.cpu();
+  return user + system;
+};
+
+const own = (): number => {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+};
+
+export async function run(options: RunOptions): Promise<Result> {
+  const { bench, load, seconds, flags, every } = options;
+  const cluster = new BenchCluster(load);
+  const port = await bench.port();
+  const env = { BENCH_API: await cluster.listen(), BENCH_PORT: String(port) };
+  const command = [...flags, bench.program("discovery/controller.ts")];
+  const controller = bench.start("destination", PROXY_CORE, process.execPath, command, env);
+  await bench.listening(controller, port);
+  const expected = new Expected();
+  const proxies = new Proxies((ip, now) => expected.heard(ip, now));
+  const watchers = new Uint32Array(load.services);
+  for (let number = 0; number < load.proxies; number += 1) {
+    // Every Service has as many watchers as another.
+    const services = Array.from(
+      { length: load.watched },
+      (_, at) => (number * load.watched + at) % load.services,
+    );
+    for (const service of services) watchers[service]! += 1;
+    await proxies.add({ number, port, services, profiles: load.profiles });
+  }
+  await sleep(SETTLE);
+  const idle = controller.memory();
+  const course: MemorySample[] = [];
+  const before = { controller: total(controller), around: own() };
+  const began = performance.now();
+  const elapsed = () => (performance.now() - began) / 1_000;
+  let changes = 0;
+  while (elapsed() < seconds) {
+    for (const due = Math.floor(elapsed() * load.rate); changes < due; changes += 1) {
+      const service = (changes * 7_919) % load.services;
+      const { fresh, old } = cluster.change(service);
+      expected.gone(old);
+      if (watchers[service]! > 0) expected.sent(fresh, watchers[service]!);
+    }
+    cluster.flush();
+    if (course.length < elapsed() / every) {
+      const sample = { at: elapsed(), changes, ...controller.memory() };
+      course.push(sample);
+      options.onSample?.(sample);
+    }
+    await sleep(TICK);
+  }
+  const lasted = elapsed();
+  const share = (from: number, to: number) => (to - from) / 1e6 / lasted;
+  const cpu = share(before.controller, total(controller));
+  const around = share(before.around, own());
+  await sleep(SETTLE);
+  const after = controller.memory();
+  proxies.close();
+  cluster.close();
+  await bench.stop([controller]);
+  const { latencies, told, missed } = expected;
+  return {
+    load,
+    streams: proxies.streams,
+    changes,
+    told: told / lasted,
+    missed,
+    p50: latencies.percentile(50) / 1_000,
+    p99: latencies.percentile(99) / 1_000,
+    max: latencies.percentile(100) / 1_000,
+    cpu,
+    around,
+    idle,
+    after,
+    course,
+  };
+}
