@@ -1,7 +1,6 @@
 // Feeds an index with the cluster's objects as small records.
-import { essentialMetadata, Reflector } from "../kube/reflector.ts";
+import { essentialMetadata } from "../kube/reflector.ts";
 import type { EndpointSlice, KubeObject, Namespace, Node, ObjectMeta, Pod, Service } from "../kube/types.ts";
-import { errorMessage } from "../util/error.ts";
 import {
   type NamespaceRecord,
   type NodeRecord,
@@ -76,13 +75,7 @@ export function followKinds(
   const served = new ServedKinds({
     client,
     kinds,
-    reflector: (options) =>
-      new Reflector(client, {
-        clock,
-        onError: (error) =>
-          log.warn("watching failed, trying again", { path: options.path, error: errorMessage(error) }),
-        ...options,
-      }),
+    reflector: (options) => process.reflector(options),
     clock,
     log,
   }).start();

@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import { ownerOf, reviewAnnotations } from "../inject/index.ts";
 import type { EndpointSlice, Namespace, Node, Pod, Service } from "../kube/types.ts";
+import { KEYS } from "../manifests/names.ts";
 import {
   type AnnotationProblem,
   type TrafficSettings,
@@ -11,22 +12,6 @@ import {
 import { intern } from "../util/intern.ts";
 import { canonicalIp } from "../util/ip.ts";
 import { type PortRange, parsePortSet } from "../util/port-set.ts";
-
-/** Keys of Linkerd's that decide here. */
-export const ANNOTATION = {
-  opaquePorts: "config.linkerd.io/opaque-ports",
-  skipInbound: "config.linkerd.io/skip-inbound-ports",
-  inboundPort: "config.linkerd.io/inbound-port",
-  defaultPolicy: "config.linkerd.io/default-inbound-policy",
-} as const;
-const CONTROL_PLANE_NS = "linkerd.io/control-plane-ns";
-/** Labels and annotations of multicluster, on Services and slices that stand for those of another cluster. */
-const REMOTE = {
-  cluster: "multicluster.linkerd.io/remote-discovery",
-  service: "multicluster.linkerd.io/remote-service",
-  gatewayIdentity: "mirror.linkerd.io/remote-gateway-identity",
-  gatewayAuthority: "mirror.linkerd.io/remote-svc-fq-name",
-} as const;
 
 export interface PodRecord {
   readonly kind: "Pod";
@@ -196,7 +181,7 @@ export function podRecord(pod: Pod): PodRecord {
       return (any ? hostIps : [addressOfText(hostIP)]).map((ip) => ({ ip, hostPort, port: containerPort }));
     }),
   );
-  const inbound = Number(annotations[ANNOTATION.inboundPort] ?? 4143);
+  const inbound = Number(annotations[KEYS.inboundPort] ?? 4143);
   return {
     kind: "Pod",
     namespace: intern(metadata.namespace ?? ""),
@@ -209,13 +194,13 @@ export function podRecord(pod: Pod): PodRecord {
     hostNetwork: spec.hostNetwork === true,
     created: Date.parse(metadata.creationTimestamp ?? "") || 0,
     hostPorts,
-    controlPlane: metadata.labels?.[CONTROL_PLANE_NS],
+    controlPlane: metadata.labels?.[KEYS.controlPlaneNs],
     owner: owner && { kind: intern(owner.kind), name: intern(owner.name) },
     templateHash: metadata.labels?.["pod-template-hash"],
     inboundPort: Number.isInteger(inbound) && inbound > 0 && inbound < 65_536 ? inbound : 4143,
-    opaquePorts: portsOf(annotations[ANNOTATION.opaquePorts], names),
-    skipInbound: portsOf(annotations[ANNOTATION.skipInbound]) ?? [],
-    defaultPolicy: annotations[ANNOTATION.defaultPolicy],
+    opaquePorts: portsOf(annotations[KEYS.opaquePorts], names),
+    skipInbound: portsOf(annotations[KEYS.skipInboundPorts]) ?? [],
+    defaultPolicy: annotations[KEYS.defaultInboundPolicy],
     ports,
     probes,
     live: status?.phase !== "Succeeded" && status?.phase !== "Failed",
@@ -242,7 +227,7 @@ export function serviceRecord(service: Service): ServiceRecord {
       .filter((port) => (port.protocol ?? "TCP") === "TCP")
       .map(({ name = "", port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
     opaquePorts: portsOf(
-      metadata.annotations?.[ANNOTATION.opaquePorts],
+      metadata.annotations?.[KEYS.opaquePorts],
       new Map((spec.ports ?? []).flatMap(({ name, port }) => (name ? [[name, port] as const] : []))),
     ),
     traffic: trafficSettings(metadata.annotations, "parent"),
@@ -254,7 +239,7 @@ export function serviceRecord(service: Service): ServiceRecord {
 }
 
 function remoteOf(labels: Readonly<Record<string, string>> = {}): ServiceRecord["remote"] {
-  const { [REMOTE.cluster]: cluster, [REMOTE.service]: service } = labels;
+  const { [KEYS.remoteCluster]: cluster, [KEYS.remoteService]: service } = labels;
   return cluster === undefined || service === undefined ? undefined : { cluster, service };
 }
 
@@ -263,8 +248,8 @@ const namesOf = (list: readonly { readonly name: string }[] | undefined): string
 
 export function sliceRecord(slice: EndpointSlice): SliceRecord {
   const { metadata, addressType } = slice;
-  const identity = metadata.annotations?.[REMOTE.gatewayIdentity];
-  const authority = metadata.annotations?.[REMOTE.gatewayAuthority];
+  const identity = metadata.annotations?.[KEYS.remoteGatewayIdentity];
+  const authority = metadata.annotations?.[KEYS.remoteServiceName];
   return {
     namespace: intern(metadata.namespace ?? ""),
     name: metadata.name,
@@ -312,7 +297,7 @@ export function namespaceRecord(namespace: Namespace): NamespaceRecord {
   const annotations = namespace.metadata.annotations ?? {};
   return {
     name: namespace.metadata.name,
-    opaquePorts: portsOf(annotations[ANNOTATION.opaquePorts]),
-    defaultPolicy: annotations[ANNOTATION.defaultPolicy],
+    opaquePorts: portsOf(annotations[KEYS.opaquePorts]),
+    defaultPolicy: annotations[KEYS.defaultInboundPolicy],
   };
 }

@@ -20,6 +20,7 @@ import { errorMessage } from "../util/error.ts";
 import { VERSION } from "../util/version.ts";
 import { listenAdmin } from "./admin.ts";
 import { GrpcServer, type GrpcServerOptions } from "./grpc-server.ts";
+import { reflectorMetrics } from "./reflector-metrics.ts";
 
 /** What a controller is given, and what it registers. */
 export interface ControllerProcess {
@@ -35,6 +36,8 @@ export interface ControllerProcess {
   grpcServer(): GrpcServer;
   /** Opens the server on the port; at the end its streams are handed over, and it is closed. */
   serve(server: GrpcServer): Promise<void>;
+  /** A reflector that is counted, not yet started; whoever starts it stops it. */
+  reflector<T extends KubeObject>(options: ReflectorOptions<T>): Reflector<T>;
   /** A started reflector; the process is not ready before it is synced. */
   reflect<T extends KubeObject>(options: ReflectorOptions<T>): Reflector<T>;
   /** A started election among the replicas for the Lease of this name. */
@@ -85,6 +88,7 @@ export function createController(options: ControllerOptions): Controller {
   const conditions: { readonly what: string; readonly met: () => boolean }[] = [];
   const handovers: (() => Promise<void>)[] = [];
   const stops: (() => void | Promise<void>)[] = [];
+  const observeReflector = reflectorMetrics(registry, clock);
   let started = false;
   let ending: Promise<void> | undefined;
   const attempt = async (what: string, step: () => void | Promise<void>) => {
@@ -118,14 +122,19 @@ export function createController(options: ControllerOptions): Controller {
       handovers.push(() => server.drain());
       stops.push(() => server.close());
     },
-    reflect(reflecting) {
+    reflector(reflecting) {
       const { path } = reflecting;
       const reflector = new Reflector(client, {
         clock,
         onError: (error) => log.warn("watching failed, trying again", { path, error: errorMessage(error) }),
         ...reflecting,
       });
-      observeReflector(registry, clock, path, reflector);
+      observeReflector(path, reflector);
+      return reflector;
+    },
+    reflect(reflecting) {
+      const { path } = reflecting;
+      const reflector = this.reflector(reflecting);
       conditions.push({ what: `the first list of ${path}`, met: () => reflector.isSynced });
       stops.push(() => reflector.stop());
       return reflector.start();
@@ -242,38 +251,6 @@ function inCluster(name: string): ClusterConfig {
     process.stderr.write(`${name}: ${errorMessage(error)}\n`);
     process.exit(1);
   }
-}
-
-/** How a reflector keeps up: what it holds, how often it asked, how long ago the API server was last heard. */
-function observeReflector(
-  registry: Registry,
-  clock: Clock,
-  path: string,
-  reflector: Pick<Reflector, "stats" | "size" | "isSynced">,
-): void {
-  const labels = { path };
-  const gauge = (name: string, help: string) => registry.gauge(name, help).labels(labels);
-  const counter = (name: string, help: string) => registry.counter(name, help).labels(labels);
-  const objects = gauge("kube_reflector_objects", "Objects that are known.");
-  const synced = gauge("kube_reflector_synced", "1 once the first list was complete.");
-  const silence = gauge(
-    "kube_reflector_silence_seconds",
-    "Since the API server was last heard; bookmarks come about every minute.",
-  );
-  const lists = counter("kube_reflector_lists_total", "Complete lists.");
-  const watches = counter("kube_reflector_watches_total", "Watches begun.");
-  const events = counter("kube_reflector_events_total", "Changes told by watches.");
-  const errors = counter("kube_reflector_errors_total", "Lists and watches that failed.");
-  registry.onCollect(() => {
-    const { stats } = reflector;
-    objects.set(reflector.size);
-    synced.set(reflector.isSynced ? 1 : 0);
-    silence.set(stats.heardAt === undefined ? 0 : (clock.monotonic() - stats.heardAt) / 1_000);
-    lists.inc(stats.lists - lists.value);
-    watches.inc(stats.watches - watches.value);
-    events.inc(stats.events - events.value);
-    errors.inc(stats.errors - errors.value);
-  });
 }
 
 /** The metrics of a process that every dashboard knows. */

@@ -126,6 +126,10 @@ export class Reflector<T extends KubeObject = KubeObject> {
     this.#abort.abort();
   }
 
+  get isStopped(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
   async #run(): Promise<void> {
     const { random } = this.#clock;
     const backoff = new Backoff({ min: 800, max: LONGEST_WAIT, jitter: 1 }, random);

@@ -115,9 +115,17 @@ export const KEYS = {
   extension: "linkerd.io/extension",
   admissionWebhooks: "config.linkerd.io/admission-webhooks",
   opaquePorts: "config.linkerd.io/opaque-ports",
+  skipInboundPorts: "config.linkerd.io/skip-inbound-ports",
+  inboundPort: "config.linkerd.io/inbound-port",
+  defaultInboundPolicy: "config.linkerd.io/default-inbound-policy",
   adminShutdown: "config.linkerd.io/proxy-admin-shutdown",
   disableTap: "viz.linkerd.io/disable-tap",
   tapEnabled: "viz.linkerd.io/tap-enabled",
+  /** Of Services and slices that stand for those of another cluster. */
+  remoteCluster: "multicluster.linkerd.io/remote-discovery",
+  remoteService: "multicluster.linkerd.io/remote-service",
+  remoteGatewayIdentity: "mirror.linkerd.io/remote-gateway-identity",
+  remoteServiceName: "mirror.linkerd.io/remote-svc-fq-name",
   defaultContainer: "kubectl.kubernetes.io/default-container",
   /** What spans say of the pod: OpenTelemetry's own prefix for Kubernetes. */
   otelResource: "resource.opentelemetry.io/",

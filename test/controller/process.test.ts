@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { listenAdmin } from "../../src/controller/admin.ts";
 import { type Controller, createController } from "../../src/controller/process.ts";
+import { reflectorMetrics } from "../../src/controller/reflector-metrics.ts";
 import { KubeClient } from "../../src/kube/client.ts";
 import { createLogger, type Logger } from "../../src/log/logger.ts";
 import { Registry } from "../../src/metrics/registry.ts";
@@ -146,6 +147,25 @@ test("it is ready when all it needs is there, and stays so while the API server 
       assert.ok(metrics.includes(line), `${line} in\n${metrics}`);
     assert.match(metrics, /kube_reflector_errors_total\{path="\/api\/v1\/things"\} [1-9]/);
   }));
+
+test("a kind that is followed while it is served is counted, and counted on when it comes back", () => {
+  const registry = new Registry();
+  const observe = reflectorMetrics(registry, new ManualClock());
+  const follow = (lists: number) => {
+    const stats = { lists, watches: 0, events: 0, errors: 0, heardAt: 0 };
+    const reflector = { stats, size: 3, isSynced: true, isStopped: false };
+    observe("/apis/a.io/v1/things", reflector);
+    return reflector;
+  };
+  const told = (name: string) =>
+    Number(new RegExp(`^kube_reflector_${name}\\{[^}]*\\} (\\d+)$`, "m").exec(registry.expose())?.[1]);
+  const first = follow(2);
+  assert.equal([told("objects"), told("synced"), told("lists_total")], [3, 1, 2]);
+  first.isStopped = true;
+  assert.equal([told("objects"), told("synced"), told("lists_total")], [0, 0, 2]);
+  follow(1);
+  assert.equal([told("objects"), told("synced"), told("lists_total")], [3, 1, 3]);
+});
 
 test("the end: not ready at once, then the handover, then what was opened last is closed first", () =>
   withController(async ({ controller, clock, lines }) => {

@@ -8,6 +8,7 @@ const OUTBOUND = "test/controller/policy/outbound.test.ts";
 const STATUS = "test/controller/policy/status.test.ts";
 const DESTINATION = "test/controller/destination/service.test.ts";
 const E2E = "test/e2e/policy.test.ts";
+const E2E_ROUTES = "test/e2e/routes.test.ts";
 const ROUTES = "test/proxy/outbound/routes.test.ts";
 const FILTERS = "test/proxy/outbound/mesh-filters.test.ts";
 const PROXY_RATE: TestRef = [
@@ -74,10 +75,19 @@ export const ALSO: Readonly<Record<string, readonly TestRef[]>> = {
   "gateway.networking.k8s.io/GRPCRoute": [
     [OUTBOUND, "what a GRPCRoute takes and does"],
     [INBOUND, "GRPCRoutes go before HTTPRoutes, on gRPC Servers and as paths on others"],
+    [E2E_ROUTES, "a GRPCRoute sends calls by method and header, by weight, and counts them"],
   ],
-  "gateway.networking.k8s.io/TLSRoute": [[OUTBOUND, "what a TLSRoute takes"]],
+  "gateway.networking.k8s.io/TLSRoute": [
+    [OUTBOUND, "what a TLSRoute takes"],
+    [
+      "test/proxy/outbound/outbound.test.ts",
+      "TLS of the application's own goes by the server name that it asks for",
+    ],
+    [E2E_ROUTES, "a TLSRoute sends connections by the name that they ask for"],
+  ],
   "gateway.networking.k8s.io/TCPRoute": [
     [OUTBOUND, "missing backends of gRPC, TLS and TCP routes fail in their own way"],
+    [E2E_ROUTES, "a TCPRoute shares connections by weight"],
   ],
   "policy.linkerd.io/EgressNetwork": [
     [
@@ -87,6 +97,7 @@ export const ALSO: Readonly<Record<string, readonly TestRef[]>> = {
     [OUTBOUND, "trafficPolicy *: routes go before, and what they leave is the network's"],
     [STATUS, "an EgressNetwork of *"],
     [E2E, "an EgressNetwork that denies answers 403 for what lies outside, but for what a route allows"],
+    [E2E_ROUTES, "an EgressNetwork forbids what lies outside; a route on it sends some of that to a Service"],
   ],
   "v1/Service": [
     ["test/rules/traffic-annotations.test.ts", "retries: *"],
@@ -104,6 +115,7 @@ export const ALSO: Readonly<Record<string, readonly TestRef[]>> = {
       "a TrafficSplit shares the Service's traffic; the oldest one holds; what is missing fails for its share",
     ],
     [OUTBOUND, "weights as quantities, and Services by their hosts"],
+    [E2E_ROUTES, "a TrafficSplit shares a Service's traffic, and routes hold beside it"],
     [
       DESTINATION,
       "a TrafficSplit is the policy's, and a profile's only beside its routes, unless the profile says where",

@@ -1,91 +1,16 @@
 // Policy as its users meet it: YAML by kubectl, requests through real proxies, conditions by kubectl wait.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { definitionOf, kindOf } from "../../src/crds/index.ts";
-import { packageRoot } from "../../src/util/package-root.ts";
-import { MeshSandbox } from "../support/mesh-sandbox.ts";
+import { object, Shop, service } from "../support/shop.ts";
 import { until } from "../support/until.ts";
 
 const test = suite("policy");
-let sandbox: MeshSandbox;
+let shop: Shop;
 
-const server = readFileSync(join(packageRoot(), "test/fixtures/policy-server.mjs"), "utf8");
 const POLICY = "policy.linkerd.io";
 
-const object = (
-  apiVersion: string,
-  kind: string,
-  name: string,
-  rest: { metadata?: object; spec?: object; data?: object },
-) => ({
-  apiVersion,
-  kind,
-  ...rest,
-  metadata: { name, namespace: "shop", ...rest.metadata },
-});
-
-function application(name: string, app: string) {
-  return object("v1", "Pod", name, {
-    metadata: { labels: { app } },
-    spec: {
-      serviceAccountName: "server",
-      terminationGracePeriodSeconds: 1,
-      containers: [
-        {
-          name: "server",
-          image: "node",
-          command: ["node", "/app/server.mjs"],
-          env: [{ name: "NAME", value: name }],
-          ports: [{ name: "http", containerPort: 8080 }],
-          readinessProbe: {
-            httpGet: { path: "/ready", port: "http" },
-            periodSeconds: 1,
-            failureThreshold: 2,
-          },
-          volumeMounts: [{ name: "app", mountPath: "/app" }],
-        },
-      ],
-      volumes: [{ name: "app", configMap: { name: "app" } }],
-    },
-  });
-}
-
-const client = (name: string) =>
-  object("v1", "Pod", name, {
-    spec: {
-      serviceAccountName: name,
-      terminationGracePeriodSeconds: 1,
-      containers: [{ name: "client", image: "node", command: ["sleep", "infinity"] }],
-    },
-  });
-
-const service = (name: string, app = name, metadata: object = {}) =>
-  object("v1", "Service", name, {
-    metadata,
-    spec: { selector: { app }, ports: [{ name: "http", port: 80, targetPort: 8080 }] },
-  });
-
-const SHOP = [
-  {
-    apiVersion: "v1",
-    kind: "Namespace",
-    metadata: { name: "shop", annotations: { "linkerd.io/inject": "enabled" } },
-  },
-  ...["server", "friend", "stranger"].map((name) => object("v1", "ServiceAccount", name, {})),
-  object("v1", "ConfigMap", "app", { data: { "server.mjs": server } }),
-  application("api", "api"),
-  application("canary", "canary"),
-  service("api"),
-  service("canary"),
-  client("friend"),
-  client("stranger"),
-];
-
-const apply = (...items: object[]) =>
-  sandbox.apply(JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-const remove = (...names: string[]) => sandbox.ask("delete", "-n", "shop", "--wait=true", ...names);
+const apply = (...items: object[]) => shop.apply(...items);
+const remove = (...names: string[]) => shop.remove(...names);
 
 interface Answer {
   status?: number;
@@ -99,8 +24,8 @@ interface Answer {
 /** Requests one after another from a client's pod. */
 function ask(from: string, path = "/", count = 1, host = "http://api"): Answer[] {
   const script = `for(let i=0;i<${count};i++){await fetch(${JSON.stringify(host + path)},{redirect:"manual",signal:AbortSignal.timeout(20000)}).then(async r=>{let b={};try{b=JSON.parse(await r.text())}catch{}console.log(JSON.stringify({status:r.status,location:r.headers.get("location"),error:r.headers.get("l5d-proxy-error"),name:b.name,path:b.path,headers:b.headers}))},e=>console.log(JSON.stringify({error:String(e.cause?.code??e)})))}`;
-  return sandbox
-    .ask("exec", "-n", "shop", from, "-c", "client", "--", "node", "--input-type=module", "-e", script)
+  return shop
+    .exec(from, "node", "--input-type=module", "-e", script)
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line) as Answer);
@@ -116,24 +41,9 @@ const comes = (status: number, from: string, path?: string, host?: string) =>
     () => `${status} to ${from} for ${path ?? "/"} (${JSON.stringify(ask(from, path, 1, host))})`,
   );
 
-const condition = (resource: string, type: string, status: string, parent = 0) =>
-  sandbox.ask(
-    "wait",
-    "-n",
-    "shop",
-    resource,
-    `--for=jsonpath={.status.parents[${parent}].conditions[?(@.type=="${type}")].status}=${status}`,
-    "--timeout=30s",
-  );
-const reason = (resource: string, type: string) =>
-  sandbox.ask(
-    "get",
-    "-n",
-    "shop",
-    resource,
-    "-o",
-    `jsonpath={.status.parents[0].conditions[?(@.type=="${type}")].reason}`,
-  );
+const condition = (resource: string, type: string, status: string) =>
+  shop.condition(resource, type, status, 0);
+const reason = (resource: string, type: string) => shop.reason(resource, type);
 
 const SERVER = object(`${POLICY}/v1beta3`, "Server", "api", {
   spec: { podSelector: { matchLabels: { app: "api" } }, port: "http", proxyProtocol: "HTTP/1" },
@@ -165,14 +75,10 @@ const told = (hook: () => Promise<void>) => () =>
 
 test.before(
   told(async () => {
-    sandbox = await MeshSandbox.up();
-    sandbox.install();
-    apply(...SHOP);
-    for (const pod of ["api", "canary", "friend", "stranger"])
-      sandbox.ask("wait", "-n", "shop", "--for=condition=Ready", `pod/${pod}`, "--timeout=90s");
+    shop = await Shop.up(["friend", "stranger"]);
   }),
 );
-test.after(() => sandbox?.down());
+test.after(() => shop?.down());
 
 test("a Server lets in whom an AuthorizationPolicy names, and the kubelet's probes", async () => {
   assert.is(statusOf("stranger"), 200);
@@ -181,11 +87,9 @@ test("a Server lets in whom an AuthorizationPolicy names, and the kubelet's prob
   apply(account("friends", "friend"), authorization("friends", "api"));
   await comes(200, "friend");
   assert.is(statusOf("stranger"), 403);
-  const ready = sandbox.ask(
+  const ready = shop.ask(
     "get",
     "pod",
-    "-n",
-    "shop",
     "api",
     "-o",
     "jsonpath={.status.conditions[?(@.type=='Ready')].status}",
@@ -230,15 +134,7 @@ test("a local rate limit answers 429 beyond it; a second one on the same Server 
   // Ages have seconds.
   apply(limit("two", 100));
   const [resource] = [`httplocalratelimitpolicies.${POLICY}/two`];
-  const accepted = (status: string) =>
-    sandbox.ask(
-      "wait",
-      "-n",
-      "shop",
-      resource,
-      `--for=jsonpath={.status.conditions[0].status}=${status}`,
-      "--timeout=30s",
-    );
+  const accepted = (status: string) => shop.condition(resource, "Accepted", status);
   accepted("False");
   remove(`httplocalratelimitpolicies.${POLICY}/one`);
   accepted("True");
@@ -323,21 +219,15 @@ test("annotations of a Service retry and time out; a misspelt one is told by an 
   await comes(504, "friend", "/slow/5000");
   assert.ok(ask("friend", "/flaky", 10).every(({ status }) => status === 200));
   await until(
-    () => sandbox.ask("get", "events", "-n", "shop").includes("did you mean retry.linkerd.io/limit"),
+    () => shop.ask("get", "events").includes("did you mean retry.linkerd.io/limit"),
     30_000,
     "the event",
   );
 });
 
 test("definitions of the Gateway API that come later are followed; kinds of routes that conflict are told", async () => {
-  const define = (kind: string) => apply(definitionOf(kindOf("gateway.networking.k8s.io", kind)!, {}));
-  define("HTTPRoute");
-  sandbox.ask(
-    "wait",
-    "crd/httproutes.gateway.networking.k8s.io",
-    "--for=condition=Established",
-    "--timeout=30s",
-  );
+  const GATEWAY = "gateway.networking.k8s.io";
+  shop.define(GATEWAY, "HTTPRoute");
   const rules = [
     { matches: [{ path: { type: "PathPrefix", value: "/" } }], backendRefs: [{ name: "canary", port: 80 }] },
     {
@@ -362,17 +252,11 @@ test("definitions of the Gateway API that come later are followed; kinds of rout
   const [rewritten] = ask("friend", "/v1/x?y=1");
   assert.equal([rewritten!.name, rewritten!.path], ["api", "/v2/x?y=1"]);
   await until(
-    () => sandbox.ask("logs", "-n", "shop", "canary", "-c", "server").includes("GET /v2/x?y=1"),
+    () => shop.ask("logs", "canary", "-c", "server").includes("GET /v2/x?y=1"),
     30_000,
     "the copy of the request",
   );
-  define("GRPCRoute");
-  sandbox.ask(
-    "wait",
-    "crd/grpcroutes.gateway.networking.k8s.io",
-    "--for=condition=Established",
-    "--timeout=30s",
-  );
+  shop.define(GATEWAY, "GRPCRoute");
   apply(
     object("gateway.networking.k8s.io/v1", "GRPCRoute", "calls", {
       spec: { parentRefs: [{ group: "", kind: "Service", name: "api", port: 80 }], rules: [{}] },
@@ -381,7 +265,7 @@ test("definitions of the Gateway API that come later are followed; kinds of rout
   condition("grpcroutes.gateway.networking.k8s.io/calls", "Accepted", "True");
   condition(resource, "Accepted", "False");
   assert.is(reason(resource, "Accepted"), "RouteReasonConflicted");
-  sandbox.ask("delete", "crd", "grpcroutes.gateway.networking.k8s.io");
+  shop.sandbox.ask("delete", "crd", "grpcroutes.gateway.networking.k8s.io");
   condition(resource, "Accepted", "True");
   await until(() => ask("friend")[0]!.name === "canary", 30_000, "the route again");
   remove(resource);
@@ -395,14 +279,7 @@ test("an EgressNetwork that denies answers 403 for what lies outside, but for wh
     });
   apply(egress("outside"), egress("inside", [{ cidr: "10.0.0.0/8" }]));
   const accepted = (name: string, status: string) =>
-    sandbox.ask(
-      "wait",
-      "-n",
-      "shop",
-      `egressnetworks.${POLICY}/${name}`,
-      `--for=jsonpath={.status.conditions[?(@.type=="Accepted")].status}=${status}`,
-      "--timeout=30s",
-    );
+    shop.condition(`egressnetworks.${POLICY}/${name}`, "Accepted", status);
   accepted("outside", "True");
   accepted("inside", "False");
   await comes(403, "friend", "/", "http://192.0.2.1");
@@ -424,19 +301,8 @@ test("of two Servers on one port the older one holds, and the younger one's owne
     metadata: { ...SERVER.metadata, name: "later" },
     spec: { ...SERVER.spec, accessPolicy: "all-unauthenticated" },
   });
-  await until(
-    () => sandbox.ask("get", "events", "-n", "shop").includes("ServerOverlap"),
-    30_000,
-    "the event",
-  );
-  sandbox.ask(
-    "wait",
-    "-n",
-    "shop",
-    `servers.${POLICY}/later`,
-    `--for=jsonpath={.status.conditions[?(@.type=="Overlapped")].status}=True`,
-    "--timeout=30s",
-  );
+  await until(() => shop.ask("get", "events").includes("ServerOverlap"), 30_000, "the event");
+  shop.condition(`servers.${POLICY}/later`, "Overlapped", "True");
   assert.is(statusOf("stranger"), 403);
 });
 

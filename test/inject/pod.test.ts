@@ -1,7 +1,13 @@
 // What injection makes of a pod.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { applyPatch, injectPod, type PodInjection, type PodTemplate } from "../../src/inject/index.ts";
+import {
+  applyPatch,
+  injectPod,
+  ownerOf,
+  type PodInjection,
+  type PodTemplate,
+} from "../../src/inject/index.ts";
 import { DEFAULT_VALUES, mergeTrees, type Values } from "../../src/manifests/values.ts";
 
 interface MeshedContainer {
@@ -125,6 +131,18 @@ test("labels and annotations name the mesh, the namespace and the owner", () => 
   assert.is(pod.metadata.annotations["linkerd.io/created-by"], "kubectl-mesh/proxy-injector test");
   assert.is(pod.metadata.annotations["config.linkerd.io/opaque-ports"], "3306");
   assert.match(pod.metadata.annotations["linkerd.io/trust-root-sha256"]!, /^[0-9a-f]{64}$/);
+});
+
+test("a pod's workload is what made its maker, told by the maker's name", () => {
+  const of = (kind: string, name: string, labels = {}) => {
+    const owner = ownerOf({ labels, ownerReferences: [{ kind, name, controller: true }] });
+    return `${owner!.kind} ${owner!.name}`;
+  };
+  assert.is(of("ReplicaSet", "web-abc", { "pod-template-hash": "abc" }), "Deployment web");
+  assert.is(of("ReplicaSet", "web-abc"), "ReplicaSet web-abc");
+  assert.is(of("Job", "nightly-29912345"), "CronJob nightly", "by the minute that it was due");
+  assert.is(of("Job", "report-20261126"), "Job report-20261126", "by a date");
+  assert.is(of("Job", "migrate"), "Job migrate");
 });
 
 test("inbound ports are TCP ports and numeric probe ports, in numeric order", () => {

@@ -1,8 +1,9 @@
 // ExternalWorkloads as destination keeps them: machines outside the cluster that are part of the mesh.
 import type { ExternalWorkload } from "../../crds/external-workload.ts";
 import { ownerOf } from "../../inject/workload.ts";
+import { KEYS } from "../../manifests/names.ts";
 import type { PortRange } from "../../util/port-set.ts";
-import { ANNOTATION, addressOfText, portsOf } from "../cluster-objects.ts";
+import { addressOfText, portsOf } from "../cluster-objects.ts";
 
 export interface WorkloadRecord {
   readonly kind: "ExternalWorkload";
@@ -44,7 +45,7 @@ export function workloadRecord(object: ExternalWorkload): WorkloadRecord {
     ips: (spec.workloadIPs ?? []).map(({ ip }) => addressOfText(ip)),
     ports,
     opaquePorts: portsOf(
-      metadata.annotations?.[ANNOTATION.opaquePorts],
+      metadata.annotations?.[KEYS.opaquePorts],
       new Map(ports.map(({ name, port }) => [name, port])),
     ),
     identity: tls?.identity ?? "",

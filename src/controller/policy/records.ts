@@ -17,6 +17,7 @@ import {
   type TrafficSplit,
 } from "../../crds/index.ts";
 import type { KubeObject } from "../../kube/types.ts";
+import { KEYS } from "../../manifests/names.ts";
 import { isDefaultPolicy } from "../../rules/default-policy.ts";
 import {
   type AuthorizationPolicyRecord,
@@ -37,7 +38,7 @@ import {
 import { type AnnotationProblem, trafficSettings } from "../../rules/traffic-annotations.ts";
 import { parseCidr } from "../../util/ip.ts";
 import type { PortRange } from "../../util/port-set.ts";
-import { ANNOTATION, portsOf } from "../cluster-objects.ts";
+import { portsOf } from "../cluster-objects.ts";
 import { createdAt } from "./route-record.ts";
 
 /** An object of whatever version, of whose spec nothing is taken for granted. */
@@ -230,11 +231,8 @@ export function externalWorkloadRecord(object: Spec<ExternalWorkload>): External
     labels,
     ports,
     ips: (object.spec?.workloadIPs ?? []).flatMap(({ ip = "" }) => (isIP(ip) ? [ip] : [])),
-    defaultPolicy: annotations[ANNOTATION.defaultPolicy],
-    opaquePorts: portsOf(
-      annotations[ANNOTATION.opaquePorts],
-      new Map(ports.map((port) => [port.name, port.port])),
-    ),
+    defaultPolicy: annotations[KEYS.defaultInboundPolicy],
+    opaquePorts: portsOf(annotations[KEYS.opaquePorts], new Map(ports.map((port) => [port.name, port.port]))),
   };
 }
 

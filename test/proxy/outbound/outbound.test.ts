@@ -447,13 +447,17 @@ test_("a destination is forgotten when it is idle", async (keep) => {
 test_("TLS of the application's own goes by the server name that it asks for", async (keep) => {
   const noTls = (peer: RawPeer) => {
     peer.onData = () => peer.send("this is no TLS\r\n");
+    peer.socket.on("end", () => peer.end());
   };
   const [a, b] = [keep(await RawServer.start(noTls)), keep(await RawServer.start(noTls))];
   const proxy = await startOutbound(SERVICE);
   keep(proxy.path);
   proxy.discovery.service("127.0.0.2:443", "a.ns", [{ port: a.port }]);
   proxy.discovery.service("127.0.0.2:443", "b.ns", [{ port: b.port }]);
-  const route = (path: string, sni: object) => ({
+  const route = (name: string, path: string, sni: object) => ({
+    metadata: {
+      resource: { group: "g", kind: "TLSRoute", name, namespace: "ns", section: "", port: 0 },
+    },
     snis: [sni],
     rules: [
       {
@@ -471,8 +475,8 @@ test_("TLS of the application's own goes by the server name that it asks for", a
     protocol: {
       tls: {
         routes: [
-          route("a.ns:443", { exact: "a.test" }),
-          route("b.ns:443", { suffix: { reverseLabels: ["test"] } }),
+          route("one", "a.ns:443", { exact: "a.test" }),
+          route("all", "b.ns:443", { suffix: { reverseLabels: ["test"] } }),
         ],
       },
     },
@@ -491,7 +495,15 @@ test_("TLS of the application's own goes by the server name that it asks for", a
   };
   assert.equal(await hello("a.test"), [1, 0]);
   assert.equal(await hello("x.test"), [0, 1]);
+  assert.equal(await hello("y.test"), [0, 1]);
   assert.equal(await hello("elsewhere.example"), [0, 0]);
+  const counted = (family: string, name: string) => {
+    const labels = `route_group="g",route_kind="TLSRoute",route_namespace="ns",route_name="${name}"`;
+    const series = new RegExp(`^outbound_tls_route_${family}_total\\{[^}]*${labels}[^}]*\\} (\\d+)$`, "m");
+    return Number(series.exec(proxy.registry.expose())?.[1] ?? 0);
+  };
+  assert.equal([counted("open", "one"), counted("open", "all")], [1, 2]);
+  await until(() => counted("close", "all") === 2, 5_000, "the count of what has ended");
   assert.match(proxy.registry.expose(), /outbound_tcp_errors_total\{[^}]*code="MESH-303"\} 1/);
 });
 
