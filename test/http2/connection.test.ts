@@ -3,10 +3,12 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { CLIENT_PREFACE, ERROR } from "../../src/http2/frame.ts";
+import { Http2Connection } from "../../src/http2/connection.ts";
+import { CLIENT_PREFACE, ERROR, TYPE } from "../../src/http2/frame.ts";
 import { type Header, HpackEncoder } from "../../src/http2/hpack.ts";
+import { SETTING } from "../../src/http2/settings.ts";
 import type { Http2Failure, StreamHandler } from "../../src/http2/stream.ts";
-import { frameOf, headerFrames, settingsFrame } from "../support/http2-frames.ts";
+import { frameOf, headerFrames, number32, settingsFrame } from "../support/http2-frames.ts";
 import { carry, cycle, GET, options, POST, Seen, Side } from "../support/http2-machine.ts";
 
 const test = suite("http2 connection");
@@ -274,6 +276,45 @@ test("whatever bytes come, the machine does not throw, and ends at most once", (
     ),
     { numRuns: 500 },
   );
+});
+
+test("while the socket sends, memory of what was written stays as it is; once it has drained, it is used again", () => {
+  const written: Buffer[] = [];
+  const copies: Buffer[] = [];
+  let waits = true;
+  const client = new Http2Connection(
+    {
+      write: (bytes) => {
+        written.push(bytes);
+        copies.push(Buffer.from(bytes));
+      },
+      taken: () => !waits,
+      drains: () => true,
+      onStream: () => new Seen(),
+      onEnd: () => {},
+    },
+    options("client"),
+  );
+  client.receive(
+    Buffer.concat([
+      settingsFrame([[SETTING.INITIAL_WINDOW_SIZE, 10_000_000]]),
+      frameOf(TYPE.WINDOW_UPDATE, 0, 0, number32(10_000_000)),
+    ]),
+  );
+  const stream = client.open(POST, false, new Seen());
+  const pages = () => new Set(written.map(({ buffer }) => buffer)).size;
+  const before = pages();
+  for (let i = 0; i < 10; i += 1) client.sendData(stream, bodyOf(60_000, i), false);
+  const held = pages() - before;
+  assert.ok(held >= 9, `${held} pages for ten bodies that wait`);
+  for (const [i, bytes] of written.entries()) assert.is(bytes.compare(copies[i]!), 0, `write ${i}`);
+  for (let i = 0; i < 50; i += 1) {
+    waits = false;
+    client.drained();
+    waits = true;
+    client.sendData(stream, bodyOf(60_000, i), false);
+  }
+  assert.ok(pages() - before <= held + 1, `${pages() - before} pages for one body at a time after them`);
 });
 
 test.run();
