@@ -2,7 +2,8 @@
 // their proxies are killed, pods deleted, applications rolled out and scaled, the API server goes away and forgets,
 // issuers are replaced, pods are cut off. Every request of the application is counted; none may fail.
 //
-//   npm run chaos -- [--minutes 10] [--seed 7] [--replicas 2] [--every 4000] [--events kill,delete,…] [--rate 110]
+//   npm run chaos -- [--minutes 10] [--seed 7] [--replicas 2 | --ha] [--every 4000] [--events kill,delete,…] [--rate 110] \
+//     [--logs DIRECTORY]
 import { writeSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { EVENTS } from "./chaos/events.ts";
@@ -16,6 +17,10 @@ const { values: flags } = parseArgs({
     seed: { type: "string", default: String(Date.now() % 100_000) },
     /** Of each controller. */
     replicas: { type: "string", default: "2" },
+    /** As `install --ha` has it, on three nodes. */
+    ha: { type: "boolean", default: false },
+    /** Keeps every container's log there, also of those that are gone. */
+    logs: { type: "string" },
     /** Mean time between two events, ms. */
     every: { type: "string", default: "4000" },
     events: { type: "string", default: EVENTS.join() },
@@ -30,7 +35,9 @@ async function main(): Promise<boolean> {
   const report = await runChaos({
     seconds: Math.round(Number(flags.minutes) * 60),
     seed: Number(flags.seed),
-    controllers: Number(flags.replicas),
+    controllers: flags.ha ? 3 : Number(flags.replicas),
+    ha: flags.ha,
+    logs: flags.logs,
     every: Number(flags.every),
     events: EVENTS.filter((event) => wanted.includes(event)),
     rates: { web: Math.round(rate * 0.45), rpc: Math.round(rate * 0.35), tcp: Math.round(rate * 0.2) },

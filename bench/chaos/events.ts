@@ -17,7 +17,9 @@ export const SHARES = {
   /** Graceful deletion of a pod of the control plane. */
   delete: 0.08,
   /** Rolling restart of a controller. */
-  "restart-controller": 0.03,
+  "restart-controller": 0.02,
+  /** Rolling restart of all controllers at once. */
+  "restart-controllers": 0.01,
   /** Rolling restart of a tier of the application. */
   rollout: 0.16,
   scale: 0.1,
@@ -104,6 +106,8 @@ export class Chaos {
         return this.#delete(MESH_NAMESPACE, this.#one(components).workload);
       case "restart-controller":
         return this.#restart(MESH_NAMESPACE, this.#one(components).workload);
+      case "restart-controllers":
+        return components.map(({ workload }) => this.#restart(MESH_NAMESPACE, workload)).join();
       case "rollout":
         return this.#restart(NAMESPACE, this.#one(TIERS));
       case "scale":

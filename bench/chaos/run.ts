@@ -9,6 +9,7 @@ import { until } from "../../test/support/until.ts";
 import { seeded } from "../random.ts";
 import { application, client, NAMESPACE, TIERS } from "./application.ts";
 import { Chaos, EVENTS, type EventName, Issuers, SHARES } from "./events.ts";
+import { LogKeeper } from "./log-keeper.ts";
 import type { ChaosReport, Happened, Percentiles, RequestFailure, Sum } from "./verdict.ts";
 
 export interface ChaosOptions {
@@ -17,6 +18,10 @@ export interface ChaosOptions {
   readonly seed: number;
   /** Of each controller. */
   readonly controllers: number;
+  /** As `install --ha` has it, on three nodes. */
+  readonly ha: boolean;
+  /** Where every container's log is kept, also of those that are gone; undefined: nowhere. */
+  readonly logs: string | undefined;
   /** Mean time between two events, ms. */
   readonly every: number;
   readonly events: readonly EventName[];
@@ -35,10 +40,12 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Runs and takes all down again. @throws when the cluster cannot be made or does not come to rest */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const sandbox = await MeshSandbox.up();
+  const sandbox = await MeshSandbox.up(options.ha ? 3 : 1);
+  const logs = options.logs === undefined ? undefined : new LogKeeper(sandbox, options.logs);
   try {
     return await new Run(sandbox, options).report();
   } finally {
+    logs?.end();
     sandbox.down();
   }
 }
@@ -126,7 +133,7 @@ class Run {
       ...["--identity-issuer-key-file", file("issuer.key", issuer.keyPem)],
       // Proxies renew under way.
       ...["--identity-issuance-lifetime", "5m"],
-      ...["--controller-replicas", String(this.#options.controllers)],
+      ...(this.#options.ha ? ["--ha"] : ["--controller-replicas", String(this.#options.controllers)]),
       // No pod without its proxy: it would be refused, or not be counted on.
       ...["--set", "webhookFailurePolicy=Fail"],
     );

@@ -131,6 +131,34 @@ test("pods that are gone are swept after the retention, with their memory", () =
   assert.is(store.bytes, 0);
 });
 
+test("pods that come and go, and whom others talk to, take no more memory than the retention needs", () => {
+  const store = new TrafficStore<string>({ retention: 30_000, interval: 3_000 });
+  const peaks = [0, 0, 0, 0];
+  for (let round = 0; round < 400; round += 1) {
+    const now = round * 3_000;
+    // Two rounds each; its peers' series are exposed for a while after they have gone.
+    const pod = Math.floor(round / 2);
+    store.ingest(
+      `pod-${pod}`,
+      "x",
+      exposition([{ labels: inbound, success: round, latency: { 1: round } }]),
+      now,
+    );
+    const peers: Traffic[] = Array.from({ length: 6 }, (_, i) => ({
+      labels: { direction: "outbound", dst_namespace: "n", dst_pod: `pod-${pod - i}` },
+      success: i === 0 ? round : 2 * (pod - i) + 1,
+      latency: { 1: 1 },
+    }));
+    store.ingest("client", "x", exposition(peers), now);
+    store.markGone(`pod-${pod - 1}`);
+    store.sweep(now);
+    const quarter = Math.floor(round / 100);
+    peaks[quarter] = Math.max(peaks[quarter]!, store.bytes);
+  }
+  assert.is(store.targets.size, 7);
+  for (const peak of peaks.slice(1)) assert.ok(peak <= peaks[0]! * 1.05, peaks.join());
+});
+
 test("text that is no exposition is refused", () => {
   const store = new TrafficStore<string>();
   assert.throws(() => store.ingest("a", "a", "response_total{ nonsense\n", 0), /not a metric|expected/);
