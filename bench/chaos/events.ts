@@ -225,7 +225,7 @@ export class Chaos {
       this.#reset("sport", API_PORT);
       // Changes that nobody hears of, and nobody will be told of later.
       this.#kubectl("annotate", "endpointslices", "-n", NAMESPACE, "--all", "--overwrite", `chaos=${began}`);
-      process.kill(this.#sandbox.processes("sandbox-daemon.js").at(-1)!, "SIGUSR2");
+      this.#sandbox.compact();
       await sleep(API_AWAY);
     } finally {
       this.#sandbox.node("iptables", "-D", ...refuse, ...how);

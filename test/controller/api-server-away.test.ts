@@ -19,24 +19,13 @@ import type { LocalCluster } from "../../src/sandbox/apiserver/index.ts";
 import { type Harness, startHarness } from "../sandbox/apiserver/harness.ts";
 import { freePort } from "../support/free-port.ts";
 import { type TestCall, TestGrpcClient } from "../support/grpc-client.ts";
+import { toldEndpoints } from "../support/told-endpoints.ts";
 import { until } from "../support/until.ts";
 
 const test = suite("api server away");
 const PATH = "web.shop.svc.cluster.local:80";
 
 type UpdateMessage = MessageOf<typeof Update>;
-
-/** Endpoints as a proxy has them after these messages: address → ServiceAccount. */
-function endpointsOf(messages: readonly UpdateMessage[]): Record<string, string> {
-  const known = new Map<string, string>();
-  for (const { add, remove, noEndpoints } of messages) {
-    for (const { addr, metricLabels } of add?.addrs ?? [])
-      known.set(addressText(addr)!.ip, metricLabels["serviceaccount"] ?? "");
-    for (const address of remove?.addrs ?? []) known.delete(addressText(address)!.ip);
-    if (noEndpoints) known.clear();
-  }
-  return Object.fromEntries([...known].sort(([a], [b]) => (a < b ? -1 : 1)));
-}
 
 const pod = (name: string, ip: string, account = "web") => ({
   metadata: { name, labels: { app: "web", "linkerd.io/control-plane-ns": "mesh-system" } },
@@ -122,9 +111,9 @@ async function withDestination(run: (rig: Rig) => Promise<void>): Promise<void> 
 const THREE = { "10.0.0.1": "web", "10.0.0.2": "web", "10.0.0.3": "web" };
 const knows = (call: TestCall<UpdateMessage>, wanted: Record<string, string>) =>
   until(
-    () => JSON.stringify(endpointsOf(call.messages)) === JSON.stringify(wanted),
+    () => JSON.stringify(toldEndpoints(call.messages, "serviceaccount")) === JSON.stringify(wanted),
     20_000,
-    () => `${JSON.stringify(wanted)}, not ${JSON.stringify(endpointsOf(call.messages))},`,
+    () => `${JSON.stringify(wanted)}, not ${JSON.stringify(toldEndpoints(call.messages, "serviceaccount"))},`,
   );
 
 test("a restart with nothing changed tells proxies nothing; while it lasts, the controller is ready and answers", () =>

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../../src/util/package-root.ts";
 import { freePort } from "./free-port.ts";
+import { until } from "./until.ts";
 
 /** An account without rights that root may run the rootless tests as; `.ci/run` makes it. */
 const ORDINARY_USER = process.env["MESH_TEST_USER"] ?? "mesh-test";
@@ -30,6 +31,7 @@ export class MeshSandbox {
   /** The user that runs it; undefined: the user who runs the tests. */
   readonly user: string | undefined;
   readonly #package: string;
+  #up: readonly string[] = [];
 
   private constructor() {
     const isRoot = process.geteuid?.() === 0;
@@ -50,12 +52,31 @@ export class MeshSandbox {
 
   static async up(nodes = 1): Promise<MeshSandbox> {
     const sandbox = new MeshSandbox();
-    const size = ["--nodes", String(nodes)];
-    const up = sandbox.mesh(
-      ...["sandbox", "up", "--dir", sandbox.state, "--port", String(await freePort()), ...size],
-    );
-    if (up.code !== 0) throw new Error(`sandbox up: ${up.stderr}`);
+    sandbox.#up = ["--dir", sandbox.state, "--port", String(await freePort()), "--nodes", String(nodes)];
+    sandbox.#start();
     return sandbox;
+  }
+
+  #start(): void {
+    const { code, stderr } = this.mesh("sandbox", "up", ...this.#up);
+    if (code !== 0) throw new Error(`sandbox up: ${stderr}`);
+  }
+
+  /** Kills it with all that runs in it, and starts it again with the state that it had: as a node that lost its power. */
+  async restart(): Promise<void> {
+    const { pid } = this.#record();
+    process.kill(pid, "SIGKILL");
+    await until(() => !existsSync(`/proc/${pid}`) || this.tree().length === 1, 10_000, "the sandbox's end");
+    this.#start();
+  }
+
+  /** The API server forgets the past: a watch from before is answered by 410. */
+  compact(): void {
+    process.kill(this.processes("sandbox-daemon.js").at(-1)!, "SIGUSR2");
+  }
+
+  #record(): { pid: number } {
+    return JSON.parse(readFileSync(join(this.state, "process.json"), "utf8"));
   }
 
   down(): void {
@@ -134,7 +155,7 @@ export class MeshSandbox {
 
   /** The sandbox's processes, each with those above it. */
   tree(): Process[] {
-    const { pid } = JSON.parse(readFileSync(join(this.state, "process.json"), "utf8")) as { pid: number };
+    const { pid } = this.#record();
     const rows = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], {
       encoding: "utf8",
       maxBuffer: 64 * 1024 * 1024,
