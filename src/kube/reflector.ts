@@ -59,12 +59,16 @@ export interface ReflectorStats {
 /** A watch that brings nothing for this long is made again, ms: servers send a bookmark every minute or so. */
 const IDLE = 150_000;
 /**
- * Between two tries while the server is away, ms, without the jitter that is up to as much again. Kubernetes' own
- * reflectors wait up to 30 s; in a mesh, requests go to pods that have left for as long.
+ * Between two tries, ms, without the jitter that is up to as much again: of a server that answers that it cannot (429,
+ * 5xx); of one that is not reached, which costs it nothing; of lists while each watch is answered by 410. Kubernetes' own
+ * reflectors wait 0.8 to 30 s for all three. In a mesh, requests go to pods that have left for as long, and an application
+ * that is rolled out meanwhile may have none left of those that are known.
  */
-const LONGEST_WAIT = 5_000;
-/** Between two lists while each watch is answered by 410, ms; the bound of Kubernetes' own. */
-const LONGEST_RELIST = 30_000;
+const WAITS = {
+  busy: { min: 800, max: 5_000, jitter: 1 },
+  away: { min: 200, max: 1_000, jitter: 1 },
+  anew: { min: 200, max: 30_000, jitter: 1 },
+};
 /** A watch that ended sooner is followed by a wait, ms. */
 const SHORT_WATCH = 1_000;
 
@@ -132,9 +136,10 @@ export class Reflector<T extends KubeObject = KubeObject> {
 
   async #run(): Promise<void> {
     const { random } = this.#clock;
-    const backoff = new Backoff({ min: 800, max: LONGEST_WAIT, jitter: 1 }, random);
-    // Of its own: a server that comes back and has forgotten the past is not one that is away, and is asked soon.
-    const anew = new Backoff({ min: 800, max: LONGEST_RELIST, jitter: 1 }, random);
+    // Each of its own: a server that comes back and has forgotten the past is not one that is away, and is asked soon.
+    const busy = new Backoff(WAITS.busy, random);
+    const away = new Backoff(WAITS.away, random);
+    const anew = new Backoff(WAITS.anew, random);
     let version: string | undefined;
     while (!this.#abort.signal.aborted) {
       try {
@@ -142,14 +147,13 @@ export class Reflector<T extends KubeObject = KubeObject> {
         const began = this.#clock.monotonic();
         this.stats.watches += 1;
         for await (const event of this.#watch(version)) {
-          backoff.reset();
-          anew.reset();
+          for (const backoff of [busy, away, anew]) backoff.reset();
           this.stats.heardAt = this.#clock.monotonic();
           version = event.object.metadata.resourceVersion ?? version;
           this.#take(event.type, event.object);
         }
         // A server that ends every watch at once must not be asked in a tight loop.
-        if (this.#clock.monotonic() - began < SHORT_WATCH) await this.#wait(backoff.next());
+        if (this.#clock.monotonic() - began < SHORT_WATCH) await this.#wait(busy.next());
       } catch (error) {
         if (this.#abort.signal.aborted) return;
         if (forgets(error)) version = undefined;
@@ -159,7 +163,7 @@ export class Reflector<T extends KubeObject = KubeObject> {
         }
         this.stats.errors += 1;
         this.#options.onError?.(error);
-        await this.#wait(backoff.next());
+        await this.#wait((error instanceof KubeApiError ? busy : away).next());
       }
     }
   }

@@ -181,6 +181,37 @@ test("a server that was away for long is asked again within seconds, also when i
   }
 });
 
+test("a server that is not reached is asked again within two seconds, from 200 ms on", async () => {
+  const server = new ApiServer();
+  const config = await server.listen();
+  await server.close();
+  const client = new KubeClient(config);
+  const waits: number[] = [];
+  const clock = {
+    ...quick,
+    after(ms: number, fn: () => void) {
+      waits.push(ms);
+      return quick.after(ms, fn);
+    },
+  };
+  let failures = 0;
+  const options = { path: "/api/v1/things", clock, onError: () => (failures += 1) };
+  const reflector = new Reflector(client, options).start();
+  try {
+    await until(() => failures > 12);
+    // The bound of each request is among them.
+    const tries = waits.filter((ms) => ms < 30_000);
+    assert.ok(tries[0]! <= 400, String(tries));
+    assert.ok(
+      tries.every((ms) => ms >= 200 && ms <= 2_000),
+      String(tries),
+    );
+  } finally {
+    reflector.stop();
+    client.close();
+  }
+});
+
 test("whatever happens between the server and the reflector, in the end it knows what there is, and told every step", async () => {
   const names = [..."abcdef"];
   const step = fc.oneof(
