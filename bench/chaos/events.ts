@@ -78,6 +78,8 @@ export class Chaos {
   readonly #issuers: Issuers;
   readonly #random: () => number;
   readonly #replicas: number;
+  /** Components that were not hurt since all were. */
+  readonly #spared: (typeof components)[number][] = [];
   #policies = 0;
 
   /** @param replicas of each tier at rest */
@@ -103,9 +105,9 @@ export class Chaos {
       case "kill-proxy":
         return this.#kill(true);
       case "delete":
-        return this.#delete(MESH_NAMESPACE, this.#one(components).workload);
+        return this.#delete(MESH_NAMESPACE, this.#component().workload);
       case "restart-controller":
-        return this.#restart(MESH_NAMESPACE, this.#one(components).workload);
+        return this.#restart(MESH_NAMESPACE, this.#component().workload);
       case "restart-controllers":
         return components.map(({ workload }) => this.#restart(MESH_NAMESPACE, workload)).join();
       case "rollout":
@@ -137,6 +139,12 @@ export class Chaos {
     return of[Math.floor(this.#random() * of.length)]!;
   }
 
+  /** By chance, but each as often as the others. */
+  #component(): (typeof components)[number] {
+    if (this.#spared.length === 0) this.#spared.push(...components);
+    return this.#spared.splice(Math.floor(this.#random() * this.#spared.length), 1)[0]!;
+  }
+
   #kubectl(...args: string[]): string {
     return this.#sandbox.ask(...args);
   }
@@ -150,7 +158,7 @@ export class Chaos {
   }
 
   #kill(proxy: boolean): string {
-    const { name, workload } = this.#one(components);
+    const { name, workload } = this.#component();
     const pod = this.#one(this.#pods(MESH_NAMESPACE, workload));
     const program = `dist/entry/${proxy ? "proxy" : name}.js`;
     const found = pod ? this.#processes(pod, program) : [];
@@ -301,7 +309,7 @@ export class Chaos {
   }
 
   async #partition(): Promise<string> {
-    const { workload } = this.#one(components);
+    const { workload } = this.#component();
     const pod = this.#one(this.#pods(MESH_NAMESPACE, workload));
     const inside = pod && this.#processes(pod, "dist/entry/")[0];
     if (inside === undefined) return `${workload} (not running)`;

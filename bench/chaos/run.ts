@@ -19,12 +19,14 @@ export interface ChaosOptions {
   /** Of each controller. */
   readonly controllers: number;
   /** As `install --ha` has it, on three nodes. */
-  readonly ha: boolean;
-  /** Where every container's log is kept, also of those that are gone; undefined: nowhere. */
-  readonly logs: string | undefined;
+  readonly ha?: boolean;
+  /** Where every container's log is kept, also of those that are gone; absent: nowhere. */
+  readonly logs?: string | undefined;
   /** Mean time between two events, ms. */
   readonly every: number;
   readonly events: readonly EventName[];
+  /** The events in this order, over and over, instead of by chance and their shares. */
+  readonly inTurn?: boolean;
   /** Requests a second of each kind. */
   readonly rates: { readonly web: number; readonly rpc: number; readonly tcp: number };
   readonly say: (line: string) => void;
@@ -38,16 +40,48 @@ const SAMPLING = 5_000;
 const PATIENCE = 420;
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Runs and takes all down again. @throws when the cluster cannot be made or does not come to rest */
+/** Makes a cluster, runs and takes all down again. @throws when the cluster cannot be made or does not come to rest */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const sandbox = await MeshSandbox.up(options.ha ? 3 : 1);
+  const { controllers, ha, say } = options;
+  const sandbox = await MeshSandbox.up(ha ? 3 : 1);
   const logs = options.logs === undefined ? undefined : new LogKeeper(sandbox, options.logs);
   try {
-    return await new Run(sandbox, options).report();
+    const issuers = new Issuers();
+    installMesh(sandbox, issuers, ...(ha ? ["--ha"] : ["--controller-replicas", String(controllers)]));
+    say("the mesh is there");
+    return await chaosOn(sandbox, issuers, options);
   } finally {
     logs?.end();
     sandbox.down();
   }
+}
+
+/** Installs the mesh with certificates of `issuers`. @param flags of `install` */
+export function installMesh(sandbox: MeshSandbox, issuers: Issuers, ...flags: string[]): void {
+  const files = join(sandbox.directory, "issuer");
+  mkdirSync(files);
+  const issuer = issuers.next();
+  const file = (name: string, text: string) => {
+    const path = join(files, name);
+    writeFileSync(path, text);
+    chmodSync(path, 0o644);
+    return path;
+  };
+  sandbox.install(
+    ...["--identity-trust-anchors-file", file("root.pem", issuers.root.pem)],
+    ...["--identity-issuer-certificate-file", file("issuer.pem", issuer.pem)],
+    ...["--identity-issuer-key-file", file("issuer.key", issuer.keyPem)],
+    // Proxies renew under way.
+    ...["--identity-issuance-lifetime", "5m"],
+    // No pod without its proxy: it would be refused, or not be counted on.
+    ...["--set", "webhookFailurePolicy=Fail"],
+    ...flags,
+  );
+}
+
+/** Runs in a cluster that has the mesh of {@link installMesh}. @throws when it does not come to rest */
+export function chaosOn(sandbox: MeshSandbox, issuers: Issuers, options: ChaosOptions): Promise<ChaosReport> {
+  return new Run(sandbox, issuers, options).report();
 }
 
 interface RestartedPod {
@@ -64,6 +98,7 @@ interface Slice {
 
 class Run {
   readonly #sandbox: MeshSandbox;
+  readonly #issuers: Issuers;
   readonly #options: ChaosOptions;
   readonly #events: Happened[] = [];
   readonly #problems: string[] = [];
@@ -73,16 +108,14 @@ class Run {
   #log = { sums: {} as Record<string, Sum>, failures: [] as RequestFailure[] };
   #percentiles: Record<string, Percentiles> | undefined;
 
-  constructor(sandbox: MeshSandbox, options: ChaosOptions) {
+  constructor(sandbox: MeshSandbox, issuers: Issuers, options: ChaosOptions) {
     this.#sandbox = sandbox;
+    this.#issuers = issuers;
     this.#options = options;
   }
 
   async report(): Promise<ChaosReport> {
     const { seconds, seed, controllers, rates, say } = this.#options;
-    const issuers = new Issuers();
-    this.#install(issuers);
-    say("the mesh is there");
     this.#sandbox.apply(JSON.stringify(application(REPLICAS)));
     this.#rolledOut();
     this.#sandbox.apply(JSON.stringify(client({ seconds, ...rates })));
@@ -91,7 +124,7 @@ class Run {
     say("the application is there, and its load");
     const api = new KubeClient(await loadKubeConfig({ kubeconfig: this.#sandbox.kubeconfig }));
     const random = seeded(seed);
-    const chaos = new Chaos(this.#sandbox, api, issuers, random, REPLICAS);
+    const chaos = new Chaos(this.#sandbox, api, this.#issuers, random, REPLICAS);
     await this.#happen(chaos, random, performance.now() + (seconds - 10) * 1_000);
     await chaos.rest();
     await until(() => this.#read() > 0 && this.#percentiles, 120_000, "the end of the load");
@@ -117,30 +150,8 @@ class Run {
     };
   }
 
-  #install(issuers: Issuers): void {
-    const files = join(this.#sandbox.directory, "issuer");
-    mkdirSync(files);
-    const issuer = issuers.next();
-    const file = (name: string, text: string) => {
-      const path = join(files, name);
-      writeFileSync(path, text);
-      chmodSync(path, 0o644);
-      return path;
-    };
-    this.#sandbox.install(
-      ...["--identity-trust-anchors-file", file("root.pem", issuers.root.pem)],
-      ...["--identity-issuer-certificate-file", file("issuer.pem", issuer.pem)],
-      ...["--identity-issuer-key-file", file("issuer.key", issuer.keyPem)],
-      // Proxies renew under way.
-      ...["--identity-issuance-lifetime", "5m"],
-      ...(this.#options.ha ? ["--ha"] : ["--controller-replicas", String(this.#options.controllers)]),
-      // No pod without its proxy: it would be refused, or not be counted on.
-      ...["--set", "webhookFailurePolicy=Fail"],
-    );
-  }
-
   async #happen(chaos: Chaos, random: () => number, end: number): Promise<void> {
-    const { every, events, say } = this.#options;
+    const { every, events, inTurn, say } = this.#options;
     let sampled = 0;
     while (performance.now() < end) {
       const due = Math.min(end, performance.now() + every * 2 * random());
@@ -151,7 +162,7 @@ class Run {
         }
         await sleep(Math.min(1_000, Math.max(0, due - performance.now())));
       }
-      const event = choose(events, random());
+      const event = inTurn ? events[this.#events.length % events.length]! : choose(events, random());
       const at = Date.now();
       let target: string;
       try {
