@@ -3,7 +3,11 @@
 //
 //   silence for a moment → dial → the server speaks → bytes, both ways
 //                               └ the client speaks → what it says decides; the connection is used for bytes, or dropped
+//
+// A server of HTTP/2 speaks first too, but its clients wait for nothing: one of those that is silent, a peer's proxy on a busy
+// machine before its TLS hello, is late, and what it will say decides.
 import type { Socket } from "node:net";
+import { HEAD, TYPE } from "../../http2/frame.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import type { DialError, DialHandler } from "./dial.ts";
 
@@ -65,6 +69,11 @@ export class Hedge<P> implements DialHandler {
   }
 
   onBytes(size: number, buf: Buffer): void {
+    if (this.#heir === undefined && isHttp2(buf.subarray(0, size))) {
+      this.#connected = false;
+      this.#socket!.destroy();
+      return;
+    }
     if (this.#heir === undefined) this.#options.onServer();
     this.#heir?.onBytes(size, buf);
   }
@@ -84,4 +93,11 @@ export class Hedge<P> implements DialHandler {
     if (this.#heir) this.#heir.onClosed(error);
     else if (error && !connected) this.#options.onFailed(this.#place!, error);
   }
+}
+
+/** Whether these bytes are how a server of HTTP/2 begins: a SETTINGS frame, of no stream, without ACK. */
+function isHttp2(bytes: Buffer): boolean {
+  if (bytes.length < HEAD) return false;
+  const settings = bytes[3] === TYPE.SETTINGS && bytes[4] === 0 && bytes.readUInt32BE(5) === 0;
+  return settings && bytes.readUIntBE(0, 3) % 6 === 0;
 }

@@ -93,6 +93,25 @@ for (const kind of ["outbound", "inbound"] as const) {
       await until(() => server.connections[0]!.ended || server.connections[0]!.closed, 5_000, "its end");
     }));
 
+  test(`the SETTINGS of a server of HTTP/2 decide nothing: its client is only late: ${kind}`, () => {
+    let before = 0;
+    const first = (peer: RawPeer) => {
+      before += 1;
+      if (before === 1) peer.send("\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64");
+      else web(peer);
+    };
+    return world(kind, first, async (client, server) => {
+      await until(
+        () => server.connections[0]?.closed || server.connections[0]?.ended,
+        5_000,
+        "the hedge's end",
+      );
+      assert.is(client.received, "");
+      client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+      assert.is(await client.sees("ok"), OK);
+    });
+  });
+
   test(`a client that is silent and then speaks something else is given the connection that is there: ${kind}`, () =>
     world(
       kind,

@@ -1,25 +1,13 @@
-// Three replicas of every controller on three nodes: each has its budget, work that is done once has one leader, and
-// whatever is taken from them, while the application is rolled out under load, costs no request.
+// Three replicas of every controller on three nodes: each has its budget, and work that is done once has one leader.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type EventName, Issuers } from "../../bench/chaos/events.ts";
-import { chaosOn, installMesh } from "../../bench/chaos/run.ts";
-import { conclude } from "../../bench/chaos/verdict.ts";
 import { MeshSandbox } from "../support/mesh-sandbox.ts";
 import { until } from "../support/until.ts";
 
 const test = suite("high availability");
 let sandbox: MeshSandbox;
 
-const issuers = new Issuers();
-
 const CONTROLLERS = ["identity", "destination", "policy", "proxy-injector", "metrics-api"];
-/** About as many as there is time for; every controller is killed, and all are rolled at once. */
-const EVENTS: readonly EventName[] = [
-  ...(["restart-controllers", "rollout", "kill", "restart-api", "rollout", "kill", "kill-proxy"] as const),
-  ...(["delete-application", "kill", "rollout", "cut-api", "kill", "policy", "issuer", "kill"] as const),
-  ...(["partition", "scale", "kill"] as const),
-];
 
 interface Pod {
   readonly metadata: { readonly name: string; readonly labels: Record<string, string> };
@@ -41,7 +29,7 @@ const holderOf = (lease: string): string =>
 
 test.before(async () => {
   sandbox = await MeshSandbox.up(3);
-  installMesh(sandbox, issuers, "--ha");
+  sandbox.install("--ha");
 });
 test.after(() => sandbox.down());
 
@@ -73,24 +61,6 @@ test("work that is done once has one leader, and another follows when its pod go
     sandbox.ask("delete", "pod", "-n", "mesh-system", first, "--wait=false");
     await until(() => ![first, ""].includes(holderOf(lease)), 60_000, `another holder of ${lease}`);
   }
-});
-
-test("under chaos no request of the application fails, and in the end proxies know the endpoints that there are", async () => {
-  const report = await chaosOn(sandbox, issuers, {
-    seconds: 60,
-    seed: 7,
-    controllers: 3,
-    every: 2_400,
-    events: EVENTS,
-    inTurn: true,
-    rates: { web: 20, rpc: 16, tcp: 10 },
-    say: () => {},
-  });
-  const told = conclude(report).lines.join("\n");
-  assert.is(report.failures.length, 0, told);
-  assert.is(report.problems.length, 0, told);
-  for (const [kind, { sent, ok }] of Object.entries(report.sums)) assert.ok(ok > 0 && ok === sent, kind);
-  assert.ok(report.events.length >= 10, told);
 });
 
 test.run();
