@@ -161,6 +161,17 @@ for (const way of WAYS) {
       if (way.open !== "http2 connect") await until(() => connections() === 0, 5_000, "no connection left");
     }));
 
+  if (way.open === "bytes")
+    test(`what the server breaks off does not end in order: ${name}`, () =>
+      world(way, systemClock, async ({ client, server, connections }) => {
+        server.send("half of it");
+        await client.sees("half of it");
+        server.socket.resetAndDestroy();
+        await until(() => client.closed || client.ended, 5_000, "the break at the client");
+        assert.is(client.error?.code, "ECONNRESET");
+        await until(() => connections() === 0, 5_000, "no connection left");
+      }));
+
   for (const first of ["client", "server"] as const) {
     test(`silence after the ${first}'s end does not last for ever: ${name}`, () => {
       const clock = withWaits((ms) => (ms === 300_000 ? 60 : ms));
