@@ -506,10 +506,10 @@ class Inbound implements InboundPath {
     else raw.resetAndDestroy();
   }
 
-  /** Ends a connection that cannot be answered in a protocol of its own. */
+  /** Ends a connection that cannot be answered in a protocol of its own: by a reset, which nobody takes for an end. */
   #refuse(raw: Socket, key: PassportKey, port: number, detail?: string): void {
     this.#note(raw, key, port, detail);
-    raw.destroy();
+    raw.resetAndDestroy();
   }
 
   /** Counts and logs a connection that was not served. */

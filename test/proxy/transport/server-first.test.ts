@@ -25,18 +25,26 @@ const web = (peer: RawPeer) => {
   };
 };
 
-type World = "outbound" | "inbound" | "pair";
+/** `no bytes`: a pair whose server's proxy refuses connections that carry no HTTP. */
+type World = "outbound" | "inbound" | "pair" | "no bytes";
 
 async function world(
   kind: World,
   onConnection: (peer: RawPeer) => void,
-  body: (client: RawClient, server: RawServer, connections: () => number) => Promise<void>,
+  body: (
+    client: RawClient,
+    server: RawServer,
+    connections: () => number,
+    metrics: () => string,
+  ) => Promise<void>,
 ): Promise<void> {
   const server = await RawServer.start(onConnection);
   const undo: (() => unknown)[] = [() => server.close()];
   const to = { ip: "127.0.0.1", port: server.port };
   let port: number;
   let connections = () => 0;
+  /** Of the server's proxy. */
+  let metrics = () => "";
   if (kind === "outbound") {
     const proxy = await startOutbound(to);
     undo.push(() => proxy.path.close());
@@ -47,16 +55,19 @@ async function world(
     undo.push(() => inbound.path.close());
     port = inbound.port;
     connections = () => inbound.path.connections();
-    if (kind === "pair") {
+    metrics = () => inbound.registry.expose();
+    if (kind === "pair" || kind === "no bytes") {
       const outbound = await startOutbound(
         { ip: "127.0.0.1", port: 3307 },
         { identity: authority.identity("app.test") },
       );
       undo.push(() => outbound.path.close());
       // As the kernel would say it of a connection to the peer's own port.
-      inbound.originalDestination.to = { ip: "127.0.0.1", port: inbound.port };
+      if (kind === "pair") inbound.originalDestination.to = { ip: "127.0.0.1", port: inbound.port };
+      // A transport header that leads to the proxy itself leads nowhere.
+      const endpoint = kind === "pair" ? server.port : inbound.port;
       outbound.discovery.service("127.0.0.1:3307", "db.ns", [
-        { port: server.port, identity: NAME, inboundPort: inbound.port, h2: true },
+        { port: endpoint, identity: NAME, inboundPort: inbound.port, h2: true },
       ]);
       port = outbound.port;
     }
@@ -64,7 +75,7 @@ async function world(
   const client = new RawClient(port);
   undo.push(() => client.destroy());
   try {
-    await body(client, server, connections);
+    await body(client, server, connections, metrics);
   } finally {
     for (const fn of undo.reverse()) await fn();
   }
@@ -137,6 +148,14 @@ for (const kind of ["outbound", "inbound"] as const) {
       },
     ));
 }
+
+test("a refusal of the connection that was made meanwhile decides nothing: its client is only late", () =>
+  world("no bytes", web, async (client, server, _connections, metrics) => {
+    await until(() => metrics().includes('error="no route"'), 5_000, "the refusal");
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert.is(await client.sees("ok"), OK);
+    assert.is(server.connections.length, 1);
+  }));
 
 test("clients that speak at once need no second connection", () =>
   world("outbound", web, async (client, server) => {
