@@ -84,9 +84,9 @@ const SWEEPS: Readonly<Record<string, Sweep>> = {
     steps: steps("proxies", [10, 100, 1_000], SMALL),
   },
   rate: {
-    title: "By changes a second (200 proxies × 200 of 1,000 Services)",
+    title: "By changes a second (1,000 proxies × 200 of 1,000 Services, endpoints alone)",
     head: "changes/s",
-    steps: steps("rate", [10, 100, 1_000], SMALL),
+    steps: steps("rate", [10, 100, 300, 1_000], { ...FULL, profiles: false }),
   },
 };
 

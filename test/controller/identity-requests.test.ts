@@ -97,7 +97,9 @@ function build(shape: Shape): Buffer {
   const digest = signer.asymmetricKeyType === "ed25519" ? null : "sha256";
   const signature = sign(digest, toDer(info), signer);
   const whole = toDer(sequence(info, sequence(oid(shape.algorithm)), bits(signature)));
-  return Buffer.concat([whole.subarray(0, whole.length - shape.cut), Buffer.alloc(shape.added)]);
+  // Another byte than the last one: that one added where it was cut would leave the request as it was.
+  const filling = whole.at(-1)! ^ 0xff;
+  return Buffer.concat([whole.subarray(0, whole.length - shape.cut), Buffer.alloc(shape.added, filling)]);
 }
 
 /** Independent of the code: what a good request is. */

@@ -15,7 +15,7 @@ import { destinationKinds } from "./kinds.ts";
 import { serveDestination } from "./service.ts";
 
 /** While changes pour in, proxies are told this often, ms: each write to a connection then carries several of them. */
-const PACE = 100;
+const PACE = 50;
 
 export function main(run: typeof runController = runController): Promise<void> {
   return run("destination", { port: 8086, adminPort: 9996 }, async (process) => {
