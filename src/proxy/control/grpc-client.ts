@@ -128,7 +128,7 @@ export class GrpcClient {
             handler.onMessage(decode(method.response, body));
           },
           (error, unprocessed, answered) => {
-            if (unprocessed && !ended && !this.#closed && attempts < MAX_ATTEMPTS) this.#wait(entry);
+            if (unprocessed && !ended && !this.#closed && attempts < MAX_ATTEMPTS) this.#begin(entry);
             else {
               // The replica leaves, or cannot help: the next calls go to another. What else goes on here may go on.
               if (answered && error?.code === STATUS.UNAVAILABLE) this.#leave(client);
@@ -147,8 +147,7 @@ export class GrpcClient {
     this.#requests.inc();
     if (this.#closed || this.#waiting.size >= MAX_WAITING) {
       queueMicrotask(() => end(new GrpcError(STATUS.UNAVAILABLE, "the client is closed or overfull")));
-    } else if (this.#client?.available) entry.start(this.#client);
-    else this.#wait(entry);
+    } else this.#begin(entry);
     return () => {
       if (ended) return;
       ended = true;
@@ -201,7 +200,12 @@ export class GrpcClient {
     client.close();
   }
 
-  #wait(entry: Waiting): void {
+  /** On the connection that is there, or once there is one with room. */
+  #begin(entry: Waiting): void {
+    if (this.#client?.available) {
+      entry.start(this.#client);
+      return;
+    }
     this.#waiting.add(entry);
     this.#connect();
   }

@@ -234,6 +234,19 @@ test("GOAWAY on a full connection: calls that wait for room are made on a new on
     { maxConcurrentStreams: 1 },
   ));
 
+test("a call that an older connection did not look at is made on the newer one that is there", () =>
+  withPlane(async (plane) => {
+    plane.handle = () => {};
+    const asked = plane.ask();
+    await until(() => plane.streams.length === 1);
+    plane.sessions[0]!.goaway(0);
+    plane.handle = (stream) => finish(stream, [profile("two")], { "grpc-status": "0" });
+    await until(async () => (await plane.ask()).fullyQualifiedName === "two" && plane.connects === 2);
+    plane.streams[0]!.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+    assert.is((await asked).fullyQualifiedName, "two");
+    assert.is(plane.connects, 2);
+  }));
+
 test("a cancelled call is heard of by the server, and of no more here", () =>
   withPlane(async (plane) => {
     let told = 0;
