@@ -15,6 +15,19 @@ const quick = {
   after: (ms: number, fn: () => void) => systemClock.after(Math.min(ms, 5), fn),
 };
 
+/** The same, with the waits that it was asked for. */
+function recorded() {
+  const waits: number[] = [];
+  const clock = {
+    ...quick,
+    after(ms: number, fn: () => void) {
+      waits.push(ms);
+      return quick.after(ms, fn);
+    },
+  };
+  return { clock, waits };
+}
+
 async function withReflector(
   run: (server: ApiServer, events: string[], reflector: Reflector) => Promise<void>,
   prepare: (server: ApiServer) => void = () => {},
@@ -140,14 +153,7 @@ for (const [what, status, body, anew] of failures) {
 test("a server that was away for long is asked again within seconds, also when it has forgotten the past", async () => {
   const server = new ApiServer();
   const client = new KubeClient(await server.listen());
-  const waits: number[] = [];
-  const clock = {
-    ...quick,
-    after(ms: number, fn: () => void) {
-      waits.push(ms);
-      return quick.after(ms, fn);
-    },
-  };
+  const { clock, waits } = recorded();
   const reflector = new Reflector(client, { path: "/api/v1/things", clock });
   let refusals = 0;
   server.answer = (_seen, response) => {
@@ -186,14 +192,7 @@ test("a server that is not reached is asked again within two seconds, from 200 m
   const config = await server.listen();
   await server.close();
   const client = new KubeClient(config);
-  const waits: number[] = [];
-  const clock = {
-    ...quick,
-    after(ms: number, fn: () => void) {
-      waits.push(ms);
-      return quick.after(ms, fn);
-    },
-  };
+  const { clock, waits } = recorded();
   let failures = 0;
   const options = { path: "/api/v1/things", clock, onError: () => (failures += 1) };
   const reflector = new Reflector(client, options).start();

@@ -43,12 +43,13 @@ export const isPod = (target: PodRecord | WorkloadRecord): target is PodRecord =
 
 /** Whether two say the same to a proxy. */
 export const isSame = (a: Endpoint, b: Endpoint): boolean =>
-  a.target === b.target &&
-  a.zone === b.zone &&
-  a.local === b.local &&
-  a.opaque === b.opaque &&
-  a.gateway?.identity === b.gateway?.identity &&
-  a.gateway?.authority === b.gateway?.authority;
+  a === b ||
+  (a.target === b.target &&
+    a.zone === b.zone &&
+    a.local === b.local &&
+    a.opaque === b.opaque &&
+    a.gateway?.identity === b.gateway?.identity &&
+    a.gateway?.authority === b.gateway?.authority);
 
 /** The message of an endpoint. */
 export function addressFor(endpoint: Endpoint, mesh: MeshFacts): Address {

@@ -10,9 +10,6 @@
 // To an HTTP/1 connection the request's bytes go as they came ("raw"); to anything else its head and the body taken
 // out of its framing.
 import type { Socket } from "node:net";
-import { copyBytes } from "../../http2/body-queue.ts";
-import { Output } from "../../http2/output.ts";
-import { TurnWriter } from "../../http2/turn-writer.ts";
 import { PASSPORTS, type PassportKey } from "../../rules/passport.ts";
 import { REPLAY_LIMIT } from "../../rules/retry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
@@ -20,12 +17,12 @@ import { errorCode } from "../../util/error.ts";
 import { AcceptedExchange, addedEdits } from "../http/accepted-exchange.ts";
 import { mergeEdits } from "../http/edits.ts";
 import type { Exchange, LocalResponse, Route, Service, Upstream } from "../http/exchange.ts";
-import { BODY_TIMEOUT, HEAD_TIMEOUT, STALL_TIMEOUT } from "../http/limits.ts";
+import { BODY_TIMEOUT, HEAD_TIMEOUT } from "../http/limits.ts";
 import { type Field, NO_EDITS, type RequestEdits, type ResponseHead } from "../http/message.ts";
 import type { TcpSeries } from "../telemetry/series.ts";
 import { abort } from "../transport/abort.ts";
 import { HALF_CLOSED, Linger } from "../transport/linger.ts";
-import { progressOf, sendingOf } from "../transport/progress.ts";
+import { progressOf } from "../transport/progress.ts";
 import { unservedWord } from "../transport/unserved.ts";
 import { answer, response } from "./answer.ts";
 import { CHUNK_END, ChunkedBody, chunkStart, LAST_CHUNK, lastChunk } from "./chunked.ts";
@@ -33,6 +30,7 @@ import { ClientConnection, type RawHandler } from "./client-connection.ts";
 import { COMPLETE, Head, INCOMPLETE, METHOD_CONNECT, METHOD_HEAD, spliceHead } from "./head.ts";
 import { HeadBuffer } from "./head-buffer.ts";
 import { fieldLines, Http1Request, writeResponse } from "./message.ts";
+import { FEW, ResponseWriter } from "./response-writer.ts";
 
 const HEAD = 0;
 const WAIT = 1;
@@ -47,15 +45,6 @@ const FRAMED_CHUNKED = 2;
 
 /** A client that still sends after its last answer is read this long, so that the answer reaches it, ms. */
 const LINGER_TIMEOUT = 2_000;
-
-/**
- * So many bytes of a response wait for more only while what was read is looked through. When there are more of them,
- * more are coming: TLS brings them by the record, so they wait until all sockets were read.
- */
-const FEW = 4_096;
-
-/** Connections with a few bytes that wait for more. */
-let gathering: ServerConnection[] = [];
 
 /**
  * After these the client is to connect anew, maybe to an address that has endpoints (reference/data-planes.md §1.8). Over
@@ -83,6 +72,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   readonly head = new Head();
   readonly request: Http1Request = new Http1Request(this.head);
   readonly #tcp: TcpSeries;
+  readonly #writer: ResponseWriter;
   readonly #openedAt: number;
   readonly #onClose: (connection: ServerConnection) => void;
   readonly #chunks = new ChunkedBody();
@@ -108,17 +98,12 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   #later: Buffer[] = [];
   /** Client bytes whose time has not come. */
   #held: Buffer | undefined;
-  #needDrain = false;
   #timer: Timer | undefined;
-  #stall: Timer | undefined;
   #bodyWatch: Timer | undefined;
   /** When body bytes came last, ms. */
   #lastBody = 0;
   #errno: string | undefined;
   #reading = false;
-  /** Bytes of a response that more may follow in this turn, and what writes them; there once it was needed. */
-  #output: Output | undefined;
-  #writer: TurnWriter | undefined;
   /** Of a tunnel: ends it when one side has ended and the other is silent. */
   #halfClosed: Linger | undefined;
   /** Of a tunnel: the server has ended its side. */
@@ -128,6 +113,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     super(service, options.clock);
     this.socket = socket;
     this.#tcp = options.tcp;
+    this.#writer = new ResponseWriter(socket, options.tcp, options.clock, () => this.upstream?.pause());
     this.#onClose = options.onClose;
     this.#addedLines = Buffer.from(fieldLines(service.added), "latin1");
     this.#added = addedEdits(service);
@@ -370,23 +356,9 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   }
 
   #onDrain(): void {
-    this.#output?.drained();
-    if (!this.#needDrain) return;
-    this.#needDrain = false;
-    this.clock.clear(this.#stall);
-    this.#stall = undefined;
+    if (!this.#writer.drained()) return;
     this.upstream?.resume();
     if (this.#state === HEAD) this.#readOn();
-  }
-
-  /** Gives the client up when it takes nothing of what waits for it. */
-  #watchStall(): void {
-    const { socket } = this;
-    const before = sendingOf(socket);
-    this.#stall = this.clock.after(STALL_TIMEOUT, () => {
-      if (sendingOf(socket) === before) socket.destroy();
-      else this.#watchStall();
-    });
   }
 
   /** Gives the request up when its body stops coming before there is an answer. */
@@ -409,7 +381,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     const tunnel = this.#state === TUNNEL;
     this.#state = CLOSED;
     this.#clearTimer();
-    this.clock.clear(this.#stall);
+    this.#writer.stop();
     this.clock.clear(this.#bodyWatch);
     const orderly = this.#upstreamFinishes(tunnel);
     this.leaveUpstream(orderly);
@@ -458,7 +430,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   respond(local: LocalResponse): void {
     if (this.#state === CLOSED) return;
     const stays = this.#mayStay();
-    this.#write(response(local.status, local.fields, !stays));
+    this.#writer.write(response(local.status, local.fields, !stays));
     this.ended({ status: local.status, complete: true, error: local.error });
     if (stays) this.#next();
     else this.#linger();
@@ -497,7 +469,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.service.failed(exchange, key, detail);
     const meshClose = marksFailures && status >= 502;
     const unserved = marksFailures && trusted ? unservedWord(key, this.socket) : undefined;
-    this.#write(answer(key, { trusted, detail, meshClose, unserved }, close));
+    this.#writer.write(answer(key, { trusted, detail, meshClose, unserved }, close));
     this.ended({ status, complete: true, error: key });
   }
 
@@ -546,7 +518,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   /** Takes up what was held, and reads further. */
   #readOn(): void {
-    if (this.#needDrain && this.#state === HEAD) return;
+    if (this.#writer.full && this.#state === HEAD) return;
     const held = this.#held;
     if (held === undefined) {
       if (this.socket.isPaused()) this.socket.resume();
@@ -564,11 +536,11 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
 
   onRawInterim(bytes: Buffer): void {
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
-    if (!this.#isHttp10) this.#write(bytes);
+    if (!this.#isHttp10) this.#writer.write(bytes);
   }
 
   onInterim(head: ResponseHead): void {
-    if (!this.#isHttp10) this.#write(writeResponse(head, ""));
+    if (!this.#isHttp10) this.#writer.write(writeResponse(head, ""));
   }
 
   /** As `responseBegins`: the request cannot be sent again, and it may be the connection's last. */
@@ -593,15 +565,15 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     if (head.minor === 0 && !this.#isHttp10) buf[head.versionAt] = 0x31;
     if (this.#closeAfter) head.cutConnection(buf);
     const spliced = head.cutCount > 0 || this.#closeAfter;
-    if (!spliced) this.#writeCopy(buf, head.start, end);
+    if (!spliced) this.#writer.writeCopy(buf, head.start, end);
     else {
       const added = this.#closeAfter ? CLOSE_LINE : NOTHING;
       const many = end - head.start > FEW;
       const bytes = spliceHead(buf, head, added, many ? head.end : end);
-      if (!many) this.#write(bytes);
+      if (!many) this.#writer.write(bytes);
       else {
-        this.#append(bytes, 0, bytes.length);
-        this.#writeCopy(buf, head.end, end);
+        this.#writer.append(bytes, 0, bytes.length);
+        this.#writer.writeCopy(buf, head.end, end);
       }
     }
   }
@@ -615,36 +587,36 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     else if (!bodyless && head.contentLength < 0) this.#closeAfter = true;
     if (this.#isHttp10 && !this.#closeAfter) framing += "connection: keep-alive\r\n";
     if (this.#closeAfter) framing += "connection: close\r\n";
-    this.#writeSoon(writeResponse(head, framing));
+    this.#writer.writeSoon(writeResponse(head, framing));
   }
 
   onRawBody(buf: Buffer, start: number, end: number): void {
     this.responseBytes += end - start;
     this.account?.responseFrame(end - start);
-    this.#writeCopy(buf, start, end);
+    this.#writer.writeCopy(buf, start, end);
   }
 
   onBody(bytes: Buffer): void {
     this.responseBytes += bytes.length;
     this.account?.responseFrame(bytes.length);
     if (this.#chunkedResponse && bytes.length > 0) {
-      this.#writeSoon(chunkStart(bytes.length));
-      this.#writeSoon(bytes);
-      this.#writeSoon(CHUNK_END);
-    } else this.#writeSoon(bytes);
+      this.#writer.writeSoon(chunkStart(bytes.length));
+      this.#writer.writeSoon(bytes);
+      this.#writer.writeSoon(CHUNK_END);
+    } else this.#writer.writeSoon(bytes);
   }
 
   onEnd(_upstream: Upstream, trailers: readonly Field[] | undefined): void {
     if (this.#state === TUNNEL) {
       this.#upstreamEnded = true;
-      this.#flush();
+      this.#writer.flush();
       this.socket.end();
       this.#halfClosed!.begin();
       return;
     }
     if (this.#chunkedResponse)
-      this.#writeSoon(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
-    this.#flush();
+      this.#writer.writeSoon(trailers && trailers.length > 0 ? lastChunk(trailers) : LAST_CHUNK);
+    this.#writer.flush();
     this.#chunkedResponse = false;
     this.leaveUpstream(true);
     this.ended({ status: this.status, complete: true, trailers });
@@ -659,13 +631,13 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   onRawTunnel(client: ClientConnection, buf: Buffer, end: number): void {
     const { head } = client;
     this.#openTunnel(this.record && client.view(buf), head.status);
-    this.#write(Buffer.from(buf.subarray(head.start, end)));
+    this.#writer.write(Buffer.from(buf.subarray(head.start, end)));
     this.#startTunnel();
   }
 
   onTunnel(_upstream: Upstream, head: ResponseHead): void {
     this.#openTunnel(head, head.status);
-    this.#write(writeResponse(head, ""));
+    this.#writer.write(writeResponse(head, ""));
     this.#startTunnel();
   }
 
@@ -712,7 +684,7 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
     this.leaveUpstream(tunnel && errno === undefined, tunnel ? undefined : key);
     if (tunnel) {
       if (errno === undefined) {
-        this.#flush();
+        this.#writer.flush();
         this.socket.destroySoon();
         this.#halfClosed!.begin();
       } else abort(this.socket);
@@ -723,78 +695,6 @@ export class ServerConnection extends AcceptedExchange implements RawHandler {
   }
 
   // ── Between exchanges ───────────────────────────────────────────────────────────────────────────────────────
-
-  /** Writes, as a copy, what more may follow at once: head, body and last chunk that came together go out together. */
-  #writeSoon(bytes: Buffer): void {
-    const before = this.#output?.size ?? 0;
-    const { size } = this.#append(bytes, 0, bytes.length);
-    if (size > FEW) {
-      if (before <= FEW) this.#writer!.announce();
-    } else if (before === 0 && size > 0 && gathering.push(this) === 1)
-      process.nextTick(ServerConnection.#flushAll);
-  }
-
-  /** Writes `buf[start, end)`, which is not ours to keep. */
-  #writeCopy(buf: Buffer, start: number, end: number): void {
-    if (end - start > FEW) {
-      this.#append(buf, start, end);
-      this.#flush();
-      return;
-    }
-    const out = Buffer.allocUnsafe(end - start);
-    buf.copy(out, 0, start, end);
-    this.#write(out);
-  }
-
-  #append(buf: Buffer, start: number, end: number): Output {
-    const output = this.#output ?? this.#openOutput();
-    output.reserve(end - start);
-    copyBytes(buf, start, end, output.bytes, output.at);
-    output.at += end - start;
-    return output;
-  }
-
-  #openOutput(): Output {
-    const writer = new TurnWriter(this.socket, () => this.#flush());
-    this.#writer = writer;
-    this.#output = new Output(
-      (bytes) => this.#writeNow(bytes),
-      () => writer.taken,
-      () => writer.drains,
-    );
-    return this.#output;
-  }
-
-  /** Sends what waits for more. */
-  #flush(): void {
-    this.#output?.flush();
-  }
-
-  static #flushAll(this: void): void {
-    const connections = gathering;
-    gathering = [];
-    for (const connection of connections) {
-      const output = connection.#output!;
-      if (output.size <= FEW) output.flush();
-    }
-  }
-
-  #write(bytes: Buffer): void {
-    this.#flush();
-    this.#writeNow(bytes);
-  }
-
-  #writeNow(bytes: Buffer): void {
-    const { socket } = this;
-    this.#tcp.write.inc(bytes.length);
-    if (this.#writer) this.#writer.write(bytes);
-    else socket.write(bytes);
-    // Node asks for a pause after much, even when all of it went out at once.
-    if (!socket.writableNeedDrain || socket.writableLength === 0) return;
-    this.#needDrain = true;
-    this.upstream?.pause();
-    if (this.#stall === undefined) this.#watchStall();
-  }
 
   #reset(): void {
     this.#state = HEAD;

@@ -11,14 +11,11 @@ import type { PassportKey } from "../../rules/passport.ts";
 import type { TlsRoutes } from "../../rules/protocol.ts";
 import type { Clock } from "../../util/clock.ts";
 import { parseIp } from "../../util/ip.ts";
-import type { Balancer } from "../balance/balancer.ts";
 import type { Endpoint, Shared } from "../balance/endpoint.ts";
-import type { Waiter } from "../balance/wait-queue.ts";
 import { type ClientHello, HELLO_LIMIT, readClientHello } from "../detect/client-hello.ts";
 import { type Reading, readFirstBytes } from "../detect/first-bytes.ts";
 import { DETECT_LIMIT, type Detected, detectHttp } from "../detect/http.ts";
 import type { Service } from "../http/exchange.ts";
-import { ATTEMPT_LIMIT } from "../http/limits.ts";
 import { ServerConnection } from "../http1/server-connection.ts";
 import { Http2ServerConnection } from "../http2/server-connection.ts";
 import type {
@@ -37,7 +34,7 @@ import { RouteFamilies } from "../telemetry/route-series.ts";
 import { Families } from "../telemetry/series.ts";
 import type { Watches } from "../telemetry/watches.ts";
 import { Acceptor, localOf, peerOf, userTimeoutOf } from "../transport/acceptor.ts";
-import { type DialError, dial } from "../transport/dial.ts";
+import { dial } from "../transport/dial.ts";
 import { TcpForward } from "../transport/forward.ts";
 import { Hedge } from "../transport/hedge.ts";
 import { HALF_CLOSED } from "../transport/linger.ts";
@@ -45,6 +42,7 @@ import { Destination } from "./destination.ts";
 import type { BalancerContext } from "./endpoints.ts";
 import { OutboundHttp } from "./http.ts";
 import { IngressHttp } from "./ingress-http.ts";
+import { OpaqueAttempt } from "./opaque-attempt.ts";
 import { RouteLimits } from "./route-limits.ts";
 
 export interface OutboundOptions {
@@ -405,127 +403,5 @@ class Outbound implements OutboundPath {
     this.#families.tcpError(key);
     this.#errors.write(key, { direction: "outbound", detail });
     socket.destroy();
-  }
-}
-
-/** Finds an endpoint for one opaque connection, trying others while none was reached. */
-class OpaqueAttempt implements Waiter {
-  readonly #shared: Shared;
-  readonly #destination: Destination;
-  readonly #balancer: () => Balancer;
-  readonly #refuse: (key: PassportKey, detail: string) => void;
-  #forward: TcpForward | undefined;
-  #endpoint: Endpoint | undefined;
-  #failure: DialError | undefined;
-  /** When the endpoint was given the connection, monotonic, ms. */
-  #since = 0;
-  #waitingAt: Balancer | undefined;
-
-  constructor(
-    shared: Shared,
-    destination: Destination,
-    balancer: () => Balancer,
-    refuse: (key: PassportKey, detail: string) => void,
-  ) {
-    this.#shared = shared;
-    this.#destination = destination;
-    this.#balancer = balancer;
-    this.#refuse = refuse;
-  }
-
-  begin(forward: TcpForward): void {
-    this.#forward = forward;
-    this.#deposit();
-    this.#try();
-  }
-
-  #deposit(): void {
-    this.#destination.budget.deposit(this.#shared.clock.monotonic());
-  }
-
-  /** As `begin`, over a connection that was made already. */
-  adopt(forward: TcpForward, endpoint: Endpoint, hedge: Hedge<Endpoint>): void {
-    this.#forward = forward;
-    this.#deposit();
-    this.#take(endpoint);
-    forward.adopt(hedge.adopt(forward), endpoint.tcp, endpoint.opaque !== undefined);
-  }
-
-  #take(endpoint: Endpoint): void {
-    this.#endpoint = endpoint;
-    this.#since = this.#shared.clock.monotonic();
-    endpoint.taken();
-  }
-
-  #try(): void {
-    const forward = this.#forward;
-    if (!forward) return;
-    const balancer = this.#balancer();
-    const endpoint = balancer.pick("connection");
-    if (!endpoint) {
-      const state = balancer.wait(this, "connection");
-      if (state === "waiting") this.#waitingAt = balancer;
-      else this.#refuse(state === "full" ? "load-shed" : "fail-fast", this.#name());
-      return;
-    }
-    const limit = endpoint.reachable ? ATTEMPT_LIMIT : Math.min(balancer.size, ATTEMPT_LIMIT);
-    if (this.#failure && forward.attempts >= limit) {
-      this.#refuse(this.#failure.key, this.#failure.message);
-      return;
-    }
-    this.#take(endpoint);
-    const { opaque } = endpoint;
-    forward.connect(opaque?.target ?? endpoint.target, this.#shared.dial, endpoint.tcp, opaque?.preface);
-  }
-
-  failed(error: DialError): void {
-    this.#endpoint?.done();
-    this.#endpoint?.noteFailure(error);
-    this.#endpoint = undefined;
-    this.#failure = error;
-    this.#try();
-  }
-
-  /**
-   * The endpoint's proxy took the connection, and its application did not.
-   * @param error given when nobody has heard a byte: then another may be tried
-   */
-  unserved(error: DialError | undefined): void {
-    const endpoint = this.#endpoint;
-    // Without a proxy before it, whatever reset the connection is the application.
-    if (endpoint?.target.tls) endpoint.onUnserved();
-    if (error === undefined) return;
-    endpoint?.done();
-    this.#endpoint = undefined;
-    this.#failure = error;
-    const { budget } = this.#destination;
-    const untried = this.#forward!.attempts < this.#balancer().size;
-    if (untried && budget.withdraw(this.#shared.clock.monotonic())) this.#try();
-    else this.#refuse(error.key, error.message);
-  }
-
-  /** The endpoint has said something. */
-  served(): void {
-    this.#endpoint?.onServed(this.#since);
-  }
-
-  closed(): void {
-    this.#forward = undefined;
-    this.#endpoint?.done();
-    this.#endpoint = undefined;
-    this.#waitingAt?.forget(this, "connection");
-  }
-
-  onEndpoints(): void {
-    this.#try();
-  }
-
-  onFailfast(): void {
-    this.#refuse("fail-fast", this.#name());
-  }
-
-  #name(): string {
-    const { ip, port, protocol } = this.#destination;
-    return protocol?.authority ?? `${ip}:${port}`;
   }
 }

@@ -7,7 +7,7 @@ import * as tls from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createAuthority, startInbound, startOutbound } from "../../support/proxy-fakes.ts";
-import { type Keep, scenarios, seconds, to } from "../../support/routed.ts";
+import { ask, type Answer as Got, type Keep, scenarios, seconds, to } from "../../support/routed.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("unserved by a peer");
@@ -122,28 +122,7 @@ const count = ({ registry }: Pick<Peer, "registry">, family: string): number =>
     0,
   );
 
-interface Got {
-  readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
-  readonly body: string;
-}
-
-function ask1(port: number, body: string): Promise<Got> {
-  return new Promise((resolve, reject) => {
-    const request = http.request({ port, host: "127.0.0.1", method: "POST", agent: false }, (response) => {
-      let text = "";
-      response.on("data", (chunk: Buffer) => {
-        text += chunk;
-      });
-      response.on("error", reject);
-      response.on("end", () =>
-        resolve({ status: response.statusCode!, headers: response.headers, body: text }),
-      );
-    });
-    request.on("error", reject);
-    request.end(body);
-  });
-}
+const ask1 = (port: number, body: string) => ask(port, "/", { method: "POST", body });
 
 function ask2(
   session: http2.ClientHttp2Session,
