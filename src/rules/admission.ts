@@ -5,6 +5,7 @@ import {
   type GRPCRoute,
   type HTTPRoute,
   type Kind,
+  type KubeObject,
   kindOf,
   type ParentReference,
   type RequestMatch,
@@ -14,7 +15,9 @@ import {
 } from "../crds/index.ts";
 import { isMap, join, type Problem, shown } from "../schema/index.ts";
 import { errorMessage } from "../util/error.ts";
+import { ROUTE_KINDS, type RouteKind } from "./policy-records.ts";
 import { compileRegex } from "./regex.ts";
+import { routeRecord } from "./route-record.ts";
 import { type AnnotationProblem, trafficSettings } from "./traffic-annotations.ts";
 
 export interface Verdict {
@@ -56,6 +59,8 @@ export function reviewObject(object: unknown): Verdict {
   const found: Findings = { problems: [], warnings: [...warnings] };
   const { metadata = {} } = object as { metadata?: Metadata };
   RULES[`${kind.group}/${kind.kind}`]?.(value, found, metadata);
+  const routeKind = ROUTE_KINDS.find((name) => name === kind.kind);
+  if (routeKind) route(kind.group, routeKind, { metadata, spec: value } as AnyRoute, found);
   return found;
 }
 
@@ -75,20 +80,9 @@ type Rule = (spec: unknown, found: Findings, metadata: Metadata) => void;
 const GATEWAY = "gateway.networking.k8s.io";
 const RULES: Readonly<Record<string, Rule>> = {
   [`${POLICY}/AuthorizationPolicy`]: ownNamespace,
-  [`${POLICY}/HTTPRoute`]: (spec, found, metadata) => {
-    httpRoute(spec as HTTPRoute["spec"], found, false);
-    routeAnnotations(spec as HTTPRoute["spec"], found, metadata);
-  },
-  [`${GATEWAY}/HTTPRoute`]: (spec, found, metadata) => {
-    httpRoute(spec as HTTPRoute["spec"], found, true);
-    routeAnnotations(spec as HTTPRoute["spec"], found, metadata);
-  },
-  [`${GATEWAY}/GRPCRoute`]: (spec, found, metadata) => {
-    grpcRoute(spec as GRPCRoute["spec"], found);
-    routeAnnotations(spec as GRPCRoute["spec"], found, metadata);
-  },
-  [`${GATEWAY}/TLSRoute`]: (spec, found) => parents((spec as HTTPRoute["spec"]).parentRefs, found),
-  [`${GATEWAY}/TCPRoute`]: (spec, found) => parents((spec as HTTPRoute["spec"]).parentRefs, found),
+  [`${POLICY}/HTTPRoute`]: (spec, found) => httpRoute(spec as HTTPRoute["spec"], found, false),
+  [`${GATEWAY}/HTTPRoute`]: (spec, found) => httpRoute(spec as HTTPRoute["spec"], found, true),
+  [`${GATEWAY}/GRPCRoute`]: (spec, found) => grpcRoute(spec as GRPCRoute["spec"], found),
   "linkerd.io/ServiceProfile": serviceProfile,
 };
 
@@ -170,15 +164,31 @@ function parents(parentRefs: readonly ParentReference[] = [], found: Findings): 
   });
 }
 
+type AnyRoute = KubeObject & { readonly spec: { readonly parentRefs?: readonly ParentReference[] } };
+
+/** What routes of every kind have: parents, annotations about traffic, and a proxy that must be able to do what they say. */
+function route(group: string, kind: RouteKind, object: AnyRoute, found: Findings): void {
+  const { parentRefs = [] } = object.spec;
+  parents(parentRefs, found);
+  if (parentRefs.some((parent) => isService(parent) || isEgress(parent))) routeAnnotations(object, found);
+  if (found.problems.length > 0) return;
+  const { problem, serverProblem } = routeRecord(group, kind, object);
+  const onServer = parentRefs.some((parent) => refersTo(parent, POLICY, "Server"));
+  if (problem !== undefined) found.warnings.push(notApplied(problem, "the mesh does not accept the route"));
+  else if (serverProblem !== undefined && onServer)
+    found.warnings.push(notApplied(serverProblem, "the route is not accepted on a Server"));
+}
+
+/** @param problem a place within the spec, and what is wrong there */
+function notApplied(problem: string, what: string): Problem {
+  const colon = problem.indexOf(": ");
+  return { path: `spec.${problem.slice(0, colon)}`, message: `${what}: ${problem.slice(colon + 2)}` };
+}
+
 /** Retries and timeouts that cannot be read are refused where the mesh would go by them (Linkerd's admission.rs). */
-function routeAnnotations(
-  spec: { readonly parentRefs?: readonly ParentReference[] },
-  found: Findings,
-  { annotations }: Metadata,
-): void {
-  if (!annotations || !spec.parentRefs?.some((parent) => isService(parent) || isEgress(parent))) return;
+function routeAnnotations({ metadata }: AnyRoute, found: Findings): void {
   const traffic: AnnotationProblem[] = [];
-  trafficSettings(annotations, "route", traffic);
+  trafficSettings(metadata.annotations, "route", traffic);
   for (const { key, message, unreadable } of traffic) {
     // Keys that are not known are another matter: they are warned of (inject/annotation-review.ts).
     if (unreadable) found.problems.push({ path: `metadata.annotations[${JSON.stringify(key)}]`, message });
@@ -201,39 +211,6 @@ function backends(refs: readonly Backend[] = [], path: string, found: Findings, 
   });
 }
 
-/** Filters that the mesh applies; others are for other controllers. */
-const APPLIED: Readonly<Record<"HTTPRoute" | "GRPCRoute", readonly string[]>> = {
-  HTTPRoute: [
-    "RequestHeaderModifier",
-    "ResponseHeaderModifier",
-    "RequestRedirect",
-    "URLRewrite",
-    "RequestMirror",
-  ],
-  GRPCRoute: ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"],
-};
-/** Of them, those that only clients' proxies apply. */
-const OF_CLIENTS = ["URLRewrite", "RequestMirror"];
-
-function filters(
-  list: readonly { readonly type: string }[] = [],
-  path: string,
-  found: Findings,
-  kind: keyof typeof APPLIED,
-  parentRefs: readonly ParentReference[] = [],
-): void {
-  const onServer = parentRefs.some((parent) => refersTo(parent, POLICY, "Server"));
-  const applied = APPLIED[kind];
-  list.forEach(({ type }, index) => {
-    const warn = (message: string) =>
-      found.warnings.push({ path: `${path}.filters[${index}].type`, message });
-    if (!applied.includes(type))
-      warn(`the mesh has no filter ${type} and does not accept the route; it has ${applied.join(", ")}`);
-    else if (onServer && OF_CLIENTS.includes(type))
-      warn(`${type} is for routes of Services and EgressNetworks: the route is not accepted on a Server`);
-  });
-}
-
 function ruleNames(rules: readonly { readonly name?: string }[], found: Findings): void {
   const seen = new Map<string, number>();
   rules.forEach(({ name }, index) => {
@@ -250,7 +227,6 @@ function ruleNames(rules: readonly { readonly name?: string }[], found: Findings
 }
 
 function httpRoute(spec: HTTPRoute["spec"], found: Findings, gateway: boolean): void {
-  parents(spec.parentRefs, found);
   ruleNames(spec.rules, found);
   spec.rules.forEach((rule, index) => {
     const path = `spec.rules[${index}]`;
@@ -261,15 +237,10 @@ function httpRoute(spec: HTTPRoute["spec"], found: Findings, gateway: boolean): 
       valueExpressions(found, `${here}.queryParams`, match.queryParams);
     });
     backends(rule.backendRefs, path, found, gateway);
-    filters(rule.filters, path, found, "HTTPRoute", spec.parentRefs);
-    rule.backendRefs?.forEach((ref, at) => {
-      filters(ref.filters, `${path}.backendRefs[${at}]`, found, "HTTPRoute", spec.parentRefs);
-    });
   });
 }
 
 function grpcRoute(spec: GRPCRoute["spec"], found: Findings): void {
-  parents(spec.parentRefs, found);
   ruleNames(spec.rules ?? [], found);
   spec.rules?.forEach((rule, index) => {
     const path = `spec.rules[${index}]`;
@@ -277,7 +248,6 @@ function grpcRoute(spec: GRPCRoute["spec"], found: Findings): void {
       valueExpressions(found, `${path}.matches[${at}].headers`, headers);
     });
     backends(rule.backendRefs, path, found, true);
-    filters(rule.filters, path, found, "GRPCRoute", spec.parentRefs);
   });
 }
 

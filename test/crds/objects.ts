@@ -194,7 +194,7 @@ spec:
   - { name: web-svc, kind: Service, group: core, port: 80 }
   rules:
   - matches:
-    - path: { type: Exact, value: /vote }
+    - path: { type: PathPrefix, value: /vote }
       headers:
       - { name: x-user, type: RegularExpression, value: "[a-z]+" }
       queryParams:
@@ -1344,11 +1344,38 @@ export const STRANGE: readonly (readonly [string, Readonly<Record<string, unknow
   ],
   [
     "Gateway API HTTPRoute with every field",
-    { "spec.parentRefs.0": { group: "policy.linkerd.io", kind: "Server", name: "web" } },
-    "spec.rules[0].filters[6].type",
-    "URLRewrite is for routes of Services and EgressNetworks",
+    {
+      "spec.parentRefs.0": { group: "policy.linkerd.io", kind: "Server", name: "web" },
+      "spec.rules.0.filters": [{ type: "URLRewrite", urlRewrite: { hostname: "web" } }],
+      "spec.rules.0.backendRefs": undefined,
+    },
+    "spec.rules[0].filters",
+    "the route is not accepted on a Server: URLRewrite and RequestMirror are for routes of Services",
+  ],
+  [
+    GATEWAY,
+    {
+      "spec.rules.0.matches": [{ path: { type: "Exact", value: "/a" } }],
+      "spec.rules.0.filters": [
+        {
+          type: "RequestRedirect",
+          requestRedirect: { path: { type: "ReplacePrefixMatch", replacePrefixMatch: "/b" } },
+        },
+      ],
+    },
+    "spec.rules[0].filters",
+    "the mesh does not accept the route: a path prefix can only be replaced where routes match by prefix",
   ],
   ["GRPCRoute with every field", {}, "spec.rules[0].filters[3].type", "the mesh has no filter ExtensionRef"],
+  [
+    "GRPCRoute with every field",
+    {
+      "spec.rules.0.filters": undefined,
+      "spec.rules.0.backendRefs.0.filters": [{ type: "Compress" }],
+    },
+    "spec.rules[0].backendRefs[0].filters[0].type",
+    "the mesh has no filter Compress; it has RequestHeaderModifier, ResponseHeaderModifier, RequestMirror",
+  ],
   [
     GATEWAY,
     { "spec.rules.0.matches.0.path.type": "Newest" },

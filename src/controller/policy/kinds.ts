@@ -3,6 +3,7 @@ import type { Condition } from "../../crds/index.ts";
 import { essentialMetadata } from "../../kube/reflector.ts";
 import type { KubeObject } from "../../kube/types.ts";
 import { GATEWAY_GROUP, POLICY_GROUP, type RouteKind, routeKey } from "../../rules/policy-records.ts";
+import { type RouteObject, routeRecord } from "../../rules/route-record.ts";
 import type { ServedKind } from "../served-kinds.ts";
 import type { PolicyIndex } from "./index.ts";
 import {
@@ -17,7 +18,6 @@ import {
   serverRecord,
   trafficSplitRecord,
 } from "./records.ts";
-import { type RouteObject, routeRecord } from "./route-record.ts";
 import type { StatusSubject, SubjectKind } from "./status.ts";
 import { keyOf, type PolicyStore } from "./store.ts";
 

@@ -35,11 +35,11 @@ import {
   type TrafficSplitRecord,
   type Workload,
 } from "../../rules/policy-records.ts";
+import { createdAt } from "../../rules/route-record.ts";
 import { type AnnotationProblem, trafficSettings } from "../../rules/traffic-annotations.ts";
 import { parseCidr } from "../../util/ip.ts";
 import type { PortRange } from "../../util/port-set.ts";
 import { portsOf } from "../cluster-objects.ts";
-import { createdAt } from "./route-record.ts";
 
 /** An object of whatever version, of whose spec nothing is taken for granted. */
 type Spec<R extends { readonly spec: unknown }> = KubeObject & { readonly spec?: Partial<R["spec"]> };

@@ -20,10 +20,10 @@ import {
   type Workload,
 } from "../../rules/policy-records.ts";
 import { parentKind } from "../../rules/route-parents.ts";
+import type { RouteParentStatus } from "../../rules/route-record.ts";
 import { chooseServer, portsOf, selectsWorkload } from "../../rules/server-choice.ts";
 import type { AnnotationProblem } from "../../rules/traffic-annotations.ts";
 import { problemOf } from "./outbound.ts";
-import type { RouteParentStatus } from "./route-record.ts";
 import { keyOf, type PolicyStore, parentKey, targetKey } from "./store.ts";
 import type { Reading } from "./tables.ts";
 

@@ -465,6 +465,11 @@ const TIMEOUTS: [string, object, object, object, (number | undefined)[]][] = [
     [1_000, undefined, 3_000],
   ],
   ["the rule's", {}, {}, { timeouts: { request: "1m30s" } }, [90_000, undefined, undefined]],
+  // Whatever admission takes (Go's durations), as long as it is.
+  ["without a nought", {}, {}, { timeouts: { request: ".5s" } }, [500, undefined, undefined]],
+  ["with a sign", {}, {}, { timeouts: { request: "+3s" } }, [3_000, undefined, undefined]],
+  ["of many parts", {}, {}, { timeouts: { request: "1h1m1s1ms500us" } }, [3_661_001.5, undefined, undefined]],
+  ["at least a millisecond", {}, {}, { timeouts: { request: "100ns" } }, [1, undefined, undefined]],
   [
     "the annotation before the rule's",
     {},

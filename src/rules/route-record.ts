@@ -1,11 +1,11 @@
 // Routes (HTTPRoute of both groups, GRPCRoute, TLSRoute, TCPRoute) as records: their conditions and filters in the
-// proxy API's own messages, and why a route cannot be applied, when it cannot.
-import type { MessageOf } from "../../api/codec.ts";
-import type { HeaderMatch, HostMatch, HttpRouteMatch } from "../../api/http-route.ts";
-import { REGISTERED_METHODS, REGISTERED_SCHEMES } from "../../api/http-types.ts";
-import type { RouteStatus } from "../../crds/index.ts";
-import type { KubeObject } from "../../kube/types.ts";
-import { compileFilters } from "../../rules/filters.ts";
+// proxy API's own messages, and why a route cannot be applied, when it cannot. What admission warns of is what it says.
+import type { MessageOf } from "../api/codec.ts";
+import type { HeaderMatch, HostMatch, HttpRouteMatch } from "../api/http-route.ts";
+import { REGISTERED_METHODS, REGISTERED_SCHEMES } from "../api/http-types.ts";
+import { type KubeObject, parseGoDuration, type RouteStatus } from "../crds/index.ts";
+import { errorMessage } from "../util/error.ts";
+import { compileFilters } from "./filters.ts";
 import {
   type BackendRef,
   type ExtraFilter,
@@ -16,10 +16,9 @@ import {
   type RouteRecord,
   type RouteRuleRecord,
   type RuleRetry,
-} from "../../rules/policy-records.ts";
-import { compileRegex } from "../../rules/regex.ts";
-import { trafficSettings } from "../../rules/traffic-annotations.ts";
-import { errorMessage } from "../../util/error.ts";
+} from "./policy-records.ts";
+import { compileRegex } from "./regex.ts";
+import { trafficSettings } from "./traffic-annotations.ts";
 
 type Http = MessageOf<typeof HttpRouteMatch>;
 type Grpc = RouteRuleRecord["grpc"][number];
@@ -319,11 +318,21 @@ function extraOf(kind: RouteKind, filter: FilterSpec, namespace: string): ExtraF
   };
 }
 
+/** The types of filters that are applied. */
+const FILTERS: Readonly<Partial<Record<RouteKind, readonly string[]>>> = {
+  HTTPRoute: [
+    "RequestHeaderModifier",
+    "ResponseHeaderModifier",
+    "RequestRedirect",
+    "URLRewrite",
+    "RequestMirror",
+  ],
+  GRPCRoute: ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"],
+};
+
 function filterOf(kind: RouteKind, filter: FilterSpec): RouteFilter {
   // A call of gRPC cannot be sent elsewhere by its answer.
-  if (kind === "GRPCRoute" && filter.type === "RequestRedirect")
-    return unsupported("type", `a GRPCRoute has no ${filter.type}`);
-  switch (filter.type) {
+  switch (kind === "GRPCRoute" && filter.type === "RequestRedirect" ? undefined : filter.type) {
     case "RequestHeaderModifier":
       return { requestHeaderModifier: modifierOf(filter.requestHeaderModifier ?? {}) };
     case "ResponseHeaderModifier":
@@ -331,7 +340,10 @@ function filterOf(kind: RouteKind, filter: FilterSpec): RouteFilter {
     case "RequestRedirect":
       return { redirect: redirectOf(filter.requestRedirect ?? {}) };
     default:
-      return unsupported("type", `${filter.type} is not supported`);
+      return unsupported(
+        "type",
+        `the mesh has no filter ${filter.type}; it has ${FILTERS[kind]?.join(", ")}`,
+      );
   }
 }
 
@@ -373,28 +385,17 @@ function referenceOf(ref: RefSpec, namespace: string) {
   return { group: group === "core" ? "" : group, kind, namespace: ref.namespace ?? namespace, name, port };
 }
 
-/** Gateway API durations (GEP-2257): `1h30m`, `10s`, `500ms`; nothing and zero mean none. ms */
+/** Durations as admission takes them; nothing and zero mean none. ms */
 function timeoutOf(place: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const units: Record<string, number> = {
-    h: 3_600_000,
-    m: 60_000,
-    s: 1_000,
-    ms: 1,
-    us: 0.001,
-    d: 86_400_000,
-  };
-  if (!/^(\d{1,9}(\.\d{1,9})?(h|ms|m|s|us|d)){1,4}$/.test(text)) {
-    if (text === "0") return undefined;
-    return unsupported(
-      place,
-      `expected a duration such as 10s or 1m30s, got ${JSON.stringify(text.slice(0, 100))}`,
-    );
+  let ms: number;
+  try {
+    ms = parseGoDuration(text);
+  } catch (error) {
+    return unsupported(place, errorMessage(error));
   }
-  let ms = 0;
-  for (const [, amount, , unit] of text.matchAll(/(\d+(\.\d+)?)(h|ms|m|s|us|d)/g))
-    ms += Number(amount) * units[unit!]!;
-  return ms > 0 ? Math.min(ms, MAX_TIMEOUT) : undefined;
+  if (ms < 0) return unsupported(place, `expected a duration that is not negative, got ${text}`);
+  return ms > 0 ? Math.min(Math.max(ms, 1), MAX_TIMEOUT) : undefined;
 }
 
 /** No request lasts longer, ms: a year. */
