@@ -48,9 +48,6 @@ const MOST_FAILED = 0.001;
 /** With more than this share of the core gone to others, rates and latencies are not the proxy's. */
 const MOST_OTHERS = 0.1;
 
-/** A measurement that something else disturbed is made again this often, and the least disturbed one counts. */
-const REPEATS = 2;
-
 /**
  * Runs `load` against what runs, once to warm up and once to measure.
  * @param stretch for loads that take long to get going: both last so many times longer
@@ -66,23 +63,21 @@ export async function measureLoad(
   const { seconds, quick } = stage.bench.options;
   // A second may be too short for a thousand handshakes; what is measured afterwards must succeed.
   await load(running.port, (quick ? WARM_UP : warmUp) * stretch).catch(() => {});
-  let best = await measureOnce(running, load, seconds * stretch);
-  for (let again = 0; !quick && best.others > MOST_OTHERS && again < REPEATS; again += 1) {
-    stage.log(`disturbed by others on core ${PROXY_CORE}, once more`);
-    const next = await measureOnce(running, load, seconds * stretch);
-    if (next.others < best.others) best = next;
-  }
-  return best;
+  return stage.leastDisturbed(
+    () => measureOnce(running, load, seconds * stretch),
+    ({ others }) => others,
+    MOST_OTHERS,
+  );
 }
 
 async function measureOnce({ port, processes }: Running, load: Load, length: number): Promise<Sample> {
   const before = processes.map((child) => child.cpu());
   const started = performance.now();
-  const coreBefore = coreTime(PROXY_CORE);
+  const coreBefore = coreTime(PROXY_CORE).busy;
   const { units, seconds, latency, failed = 0 } = carried(await load(port, length));
   const elapsed = (performance.now() - started) * 1_000;
   const spent = cpuSince(processes, before);
-  const others = Math.max(0, coreTime(PROXY_CORE) - coreBefore - spent.user - spent.system);
+  const others = Math.max(0, coreTime(PROXY_CORE).busy - coreBefore - spent.user - spent.system);
   const passes = processes.length || 1;
   const memory = processes.map((child) => child.memory());
   return {

@@ -109,13 +109,13 @@ function tellingLine(text: string): string | undefined {
   return lines.findLast((line) => /error|alert|fatal/i.test(line)) ?? lines.findLast((line) => line !== "");
 }
 
-/** What a core has done so far, µs, whoever it was for. */
-export function coreTime(core: number): number {
+/** What a core has done so far, µs, whoever it was for; of that, what the machine below gave to other machines. */
+export function coreTime(core: number): { readonly busy: number; readonly stolen: number } {
   const line = readFileSync("/proc/stat", "latin1").match(new RegExp(`^cpu${core} (.*)$`, "m"));
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = (line?.[1] ?? "")
     .split(" ")
     .map(Number);
-  return (user + nice + system + irq + softirq + steal) * TICK_US;
+  return { busy: (user + nice + system + irq + softirq + steal) * TICK_US, stolen: steal * TICK_US };
 }
 
 /** Something that carries traffic on `port`, by these processes. */
