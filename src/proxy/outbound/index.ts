@@ -399,9 +399,10 @@ class Outbound implements OutboundPath {
     }
   }
 
+  /** Ends a connection that cannot be answered in a protocol of its own: by a reset, which nobody takes for an end. */
   #refuse(socket: Socket, key: PassportKey, detail: string): void {
     this.#families.tcpError(key);
     this.#errors.write(key, { direction: "outbound", detail });
-    socket.destroy();
+    socket.resetAndDestroy();
   }
 }

@@ -403,10 +403,12 @@ for (const [name, to] of [
   ["not redirected", undefined],
   ["meant for its own loopback", { ip: "127.0.0.1", port: 80 }],
 ] as const) {
-  test_(`a connection that was ${name} is refused`, async (keep) => {
+  test_(`a connection that was ${name} is reset`, async (keep) => {
     const proxy = await startOutbound(to, { config: { refuseLoopback: true } });
     keep(proxy.path);
-    await keep(new RawClient(proxy.port)).send(GET).seesEnd();
+    const client = keep(new RawClient(proxy.port)).send(GET);
+    await client.seesEnd();
+    assert.is(client.error?.code, "ECONNRESET");
     assert.match(
       proxy.registry.expose(),
       /outbound_tcp_errors_total\{error="loop detected",code="MESH-302"\} 1/,
