@@ -1,19 +1,23 @@
-// `npm run bench:discovery`: what discovery costs. The destination controller runs as in the image, alone on a core; a
-// generated cluster and its proxies run beside it in this process, so that its memory is its own.
+// `npm run bench:discovery`: what it costs to tell proxies what they watch. The destination controller, or the policy
+// controller, runs as in the image, alone on a core; a generated cluster and its proxies run beside it in this process, so
+// that its memory is its own.
 //
 //   npm run bench:discovery -- [--only scale,services,endpoints,proxies,rate] [--seconds 10] [--write]
+//   npm run bench:discovery -- --only policy,policy-rate,policy-namespaces,policy-services,policy-proxies [--seconds 10]
 //   npm run bench:discovery -- --only churn --seconds 3600 --rate 30 [--write]
 //
-// Latency is from the moment at which the API server writes a changed slice to the moment at which a proxy has read the
-// new endpoint. --write puts the charts into docs/.
+// Latency is from the moment at which the API server writes a change to the moment at which a proxy has read it. --write
+// puts the charts into docs/.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { DESTINATION_NODE_FLAGS } from "../src/manifests/control-plane.ts";
 import { packageRoot } from "../src/util/package-root.ts";
 import { drawLines } from "./chart.ts";
 import { churnTrend } from "./discovery/churn.ts";
-import { type Load, type Result, type RunOptions, run } from "./discovery/run.ts";
+import { destinationSubject } from "./discovery/destination.ts";
+import { type PolicyChange, policySubject } from "./discovery/policy.ts";
+import { type Result, type RunOptions, run } from "./discovery/run.ts";
+import type { Load, SubjectOf } from "./discovery/subject.ts";
 import { Bench } from "./harness.ts";
 
 const FULL: Load = {
@@ -21,11 +25,13 @@ const FULL: Load = {
   endpoints: 10,
   proxies: 1_000,
   watched: 200,
-  profiles: true,
+  namespaces: 1,
   rate: 1_000,
 };
 /** A fifth of the proxies, so that a step is short; what is swept is the one thing that differs. */
 const SMALL: Load = { ...FULL, proxies: 200, rate: 200 };
+/** Policies are many teams', and change less often than endpoints. */
+const POLICY: Load = { ...FULL, namespaces: 20, rate: 100 };
 /** For packages that are not modules. */
 const REQUIRE = 'import{createRequire as r}from"node:module";const require=r(import.meta.url);';
 /** Charts of a course have so many ticks. */
@@ -47,6 +53,7 @@ const { values: flags } = parseArgs({
 
 interface Step {
   readonly name: string;
+  readonly subject: SubjectOf;
   readonly load: Load;
 }
 
@@ -56,37 +63,82 @@ interface Sweep {
   readonly steps: readonly Step[];
 }
 
-const steps = (key: "services" | "endpoints" | "proxies" | "rate", sizes: readonly number[], base: Load) =>
-  sizes.map((size) => ({ name: size.toLocaleString("en"), load: { ...base, [key]: size } }));
+const steps = (
+  subject: SubjectOf,
+  base: Load,
+  key: "services" | "endpoints" | "proxies" | "namespaces" | "rate",
+  sizes: readonly number[],
+): Step[] =>
+  sizes.map((size) => ({ name: size.toLocaleString("en"), subject, load: { ...base, [key]: size } }));
+
+const ENDPOINTS = destinationSubject(false);
+const WITH_PROFILES = destinationSubject(true);
+const ROUTES = policySubject("routes");
+const POLICY_CHANGES: Readonly<Record<PolicyChange, string>> = {
+  pods: "pods that are no proxies'",
+  routes: "HTTPRoutes",
+  servers: "Servers",
+  authentications: "MeshTLSAuthentications",
+};
 
 const SWEEPS: Readonly<Record<string, Sweep>> = {
   scale: {
     title: "1,000 proxies × 200 Services, 10,000 pods, 1,000 changes a second",
     head: "streams for each Service",
     steps: [
-      { name: "endpoints", load: { ...FULL, profiles: false } },
-      { name: "endpoints and profile", load: FULL },
+      { name: "endpoints", subject: ENDPOINTS, load: FULL },
+      { name: "endpoints and profile", subject: WITH_PROFILES, load: FULL },
     ],
   },
   services: {
     title: "By the number of Services (10 pods each; each of 200 proxies watches 200; 200 changes a second)",
     head: "Services",
-    steps: steps("services", [200, 1_000, 2_000], SMALL),
+    steps: steps(WITH_PROFILES, SMALL, "services", [200, 1_000, 2_000]),
   },
   endpoints: {
     title: "By the endpoints of a Service (200 Services, 200 proxies, 200 changes a second)",
     head: "endpoints",
-    steps: steps("endpoints", [1, 10, 100], { ...SMALL, services: 200 }),
+    steps: steps(WITH_PROFILES, { ...SMALL, services: 200 }, "endpoints", [1, 10, 100]),
   },
   proxies: {
     title: "By the number of proxies (1,000 Services, each proxy watches 200; 200 changes a second)",
     head: "proxies",
-    steps: steps("proxies", [10, 100, 1_000], SMALL),
+    steps: steps(WITH_PROFILES, SMALL, "proxies", [10, 100, 1_000]),
   },
   rate: {
     title: "By changes a second (1,000 proxies × 200 of 1,000 Services, endpoints alone)",
     head: "changes/s",
-    steps: steps("rate", [10, 100, 300, 1_000], { ...FULL, profiles: false }),
+    steps: steps(ENDPOINTS, FULL, "rate", [10, 100, 300, 1_000]),
+  },
+  policy: {
+    title: "Policy: 1,000 proxies × 200 Services, 10,000 pods, 20 namespaces, 100 changes a second",
+    head: "what changes",
+    steps: Object.entries(POLICY_CHANGES).map(([kind, name]) => ({
+      name,
+      subject: policySubject(kind as PolicyChange),
+      load: POLICY,
+    })),
+  },
+  "policy-rate": {
+    title: "Policy by changes of HTTPRoutes a second (1,000 proxies × 200 of 1,000 Services)",
+    head: "changes/s",
+    steps: steps(ROUTES, POLICY, "rate", [10, 100, 300, 1_000]),
+  },
+  "policy-namespaces": {
+    title:
+      "Policy by the number of namespaces (200 proxies × 200 of 1,000 Services, 100 HTTPRoutes a second)",
+    head: "namespaces",
+    steps: steps(ROUTES, { ...POLICY, proxies: 200 }, "namespaces", [1, 10, 100]),
+  },
+  "policy-services": {
+    title: "Policy by the number of Services (200 proxies × 200 of them, 100 HTTPRoutes a second)",
+    head: "Services",
+    steps: steps(ROUTES, { ...POLICY, proxies: 200 }, "services", [200, 1_000, 2_000]),
+  },
+  "policy-proxies": {
+    title: "Policy by the number of proxies (each watches 200 of 1,000 Services, 100 HTTPRoutes a second)",
+    head: "proxies",
+    steps: steps(ROUTES, POLICY, "proxies", [10, 100, 1_000]),
   },
 };
 
@@ -129,13 +181,19 @@ const write = (name: string, chart: Parameters<typeof drawLines>[0]) => {
 async function sweep(bench: Bench, id: string, { title, head, steps }: Sweep): Promise<void> {
   say(`### ${title}`, "", row(head, ...HEADS), `|${"---|".repeat(HEADS.length + 1)}`);
   const results: Result[] = [];
-  for (const { name, load } of steps) {
-    const result = await run({ ...optionsOf(bench), load, seconds: Number(flags.seconds ?? 10), every: 5 });
+  for (const { name, subject, load } of steps) {
+    const result = await run({
+      ...optionsOf(bench),
+      subject,
+      load,
+      seconds: Number(flags.seconds ?? 10),
+      every: 5,
+    });
     results.push(result);
     say(row(name, ...cellsOf(result)));
   }
   say("");
-  if (id === "scale") return;
+  if (id === "scale" || id === "policy") return;
   write(id, {
     title,
     ticks: steps.map(({ name }) => name),
@@ -155,6 +213,7 @@ async function churn(bench: Bench): Promise<void> {
   say(`### ${title}`, "", "s | changes | anonymous MB | RSS MB", "---|---|---|---");
   const result = await run({
     ...optionsOf(bench),
+    subject: WITH_PROFILES,
     load,
     seconds,
     every: Math.max(1, seconds / 360),
@@ -185,15 +244,14 @@ async function churn(bench: Bench): Promise<void> {
 
 function optionsOf(bench: Bench): Pick<RunOptions, "bench" | "flags"> {
   const profile = flags.profile ? ["--cpu-prof", `--cpu-prof-dir=${flags.profile}`] : [];
-  return {
-    bench,
-    flags: [...DESTINATION_NODE_FLAGS, ...flags.node.split(" ").filter((flag) => flag !== ""), ...profile],
-  };
+  return { bench, flags: [...flags.node.split(" ").filter((flag) => flag !== ""), ...profile] };
 }
 
 const bench = await Bench.open({ seconds: 0, rounds: 1, quick: false, profile: flags.profile }, [
   {
-    entryPoints: [join(packageRoot(), "bench/discovery/controller.ts")],
+    entryPoints: ["destination", "policy"].map((name) =>
+      join(packageRoot(), `bench/discovery/${name}-controller.ts`),
+    ),
     outbase: join(packageRoot(), "bench"),
     banner: { js: REQUIRE },
   },

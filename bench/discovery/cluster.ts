@@ -1,12 +1,25 @@
 // A generated cluster behind an API server that lists and watches: Services of so many pods each, on nodes of three
-// zones. An endpoint changes as in a rolling deployment: a new pod, in its Service's slice instead of an old one, which
-// then goes.
+// zones, and whatever custom resources are put into it. A pod is replaced as in a rolling deployment: a new one, in its
+// Service's slice instead of an old one, which then goes.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
 export interface ClusterSize {
   readonly services: number;
   readonly endpoints: number;
+  /** That Services are spread over. */
+  readonly namespaces: number;
+}
+
+/** A custom resource: where it is kept, and its JSON without a version. */
+export interface BenchObject {
+  /** Of its collection: `/apis/GROUP/VERSION/RESOURCE`. */
+  readonly path: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** RFC 3339 */
+  readonly created?: string;
+  readonly spec: object;
 }
 
 interface BenchPod {
@@ -27,7 +40,6 @@ const DAY = "2026-01-01T00:00:00Z";
 const text = (ip: number) => [24, 16, 8, 0].map((shift) => (ip >>> shift) & 255).join(".");
 const zoneOf = (node: number) => ZONES[node % ZONES.length]!;
 export const nodeName = (node: number) => `node-${node % NODES}`;
-export const authorityOf = (service: number) => `service-${service}.bench.svc.cluster.local:80`;
 /** Its cluster IP. */
 export const addressOfService = (service: number) =>
   `10.${96 + (service >> 16)}.${(service >> 8) & 255}.${service & 255}`;
@@ -63,6 +75,9 @@ const POD_STATUS = inner({
 
 export class BenchCluster {
   readonly #services: BenchPod[][];
+  readonly #namespaces: number;
+  /** Custom resources, as they are listed, by name, by collection. */
+  readonly #custom = new Map<string, Map<string, string>>();
   readonly #server: Server;
   readonly #watches = new Map<string, Set<ServerResponse>>();
   readonly #lines = new Map<string, string>();
@@ -70,7 +85,8 @@ export class BenchCluster {
   #nextIp = FIRST_IP;
   #nextPod = 0;
 
-  constructor({ services, endpoints }: ClusterSize) {
+  constructor({ services, endpoints, namespaces }: ClusterSize) {
+    this.#namespaces = namespaces;
     this.#services = Array.from({ length: services }, () =>
       Array.from({ length: endpoints }, () => this.#newPod()),
     );
@@ -91,8 +107,45 @@ export class BenchCluster {
     return this.#services.length;
   }
 
-  /** Replaces one endpoint of a Service. @returns the addresses of the new one and of the old */
-  change(service: number): { readonly fresh: number; readonly old: number } {
+  namespaceOf(service: number): string {
+    return `bench-${service % this.#namespaces}`;
+  }
+
+  authorityOf(service: number): string {
+    return `service-${service}.${this.namespaceOf(service)}.svc.cluster.local:80`;
+  }
+
+  /** The names of its pods. */
+  podsOf(service: number): string[] {
+    return this.#services[service]!.map(({ name }) => name);
+  }
+
+  /** Creates a custom resource, or writes it anew. */
+  put(object: BenchObject): void {
+    const { path, namespace, name, created = DAY, spec } = object;
+    const collection = this.#custom.get(path) ?? new Map<string, string>();
+    this.#custom.set(path, collection);
+    const metadata = {
+      ...this.#meta(name, namespace),
+      creationTimestamp: created,
+      generation: this.#version,
+    };
+    const key = `${namespace}/${name}`;
+    const type = collection.has(key) ? "MODIFIED" : "ADDED";
+    const json = JSON.stringify({ metadata, spec });
+    collection.set(key, json);
+    this.#tell(path, `{"type":"${type}","object":${json}}\n`);
+  }
+
+  remove({ path, namespace, name }: Pick<BenchObject, "path" | "namespace" | "name">): void {
+    const collection = this.#custom.get(path);
+    const json = collection?.get(`${namespace}/${name}`);
+    if (!collection?.delete(`${namespace}/${name}`)) return;
+    this.#tell(path, `{"type":"DELETED","object":${json}}\n`);
+  }
+
+  /** Replaces one pod of a Service. @returns the addresses of the new one and of the old */
+  replacePod(service: number): { readonly fresh: number; readonly old: number } {
     const pods = this.#services[service]!;
     const at = this.#nextPod % pods.length;
     const old = pods[at]!;
@@ -120,7 +173,7 @@ export class BenchCluster {
       conditions: { ready: true, serving: true, terminating: false },
       nodeName: nodeName(node),
       zone: zoneOf(node),
-      targetRef: { kind: "Pod", namespace: "bench", name, uid: uidOf(name) },
+      targetRef: { kind: "Pod", name, uid: uidOf(name) },
     });
     const pod = { name, ip: this.#nextIp, node, endpoint };
     // Not an hour of churn comes round.
@@ -129,6 +182,7 @@ export class BenchCluster {
   }
 
   #tell(path: string, line: string): void {
+    if (!this.#watches.has(path)) return;
     this.#lines.set(path, (this.#lines.get(path) ?? "") + line);
   }
 
@@ -146,8 +200,9 @@ export class BenchCluster {
   /** JSON, as large as pods are, with what nobody here reads. */
   #pod(service: number, { name, ip, node }: BenchPod): string {
     const app = `service-${service}`;
+    const namespace = this.namespaceOf(service);
     this.#version += 1;
-    return `{"metadata":{"name":"${name}","namespace":"bench","uid":"${uidOf(name)}","resourceVersion":"${this.#version}","creationTimestamp":"${DAY}","labels":{"app":"${app}","pod-template-hash":"7d9c6b5f4","linkerd.io/control-plane-ns":"mesh-system","linkerd.io/workload-ns":"bench"},"annotations":{"linkerd.io/created-by":"linkerd/proxy-injector","linkerd.io/proxy-version":"0.1.0"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"${app}-7d9c6b5f4","uid":"u","controller":true}]},"spec":{"nodeName":"${nodeName(node)}","serviceAccountName":"${app}",${POD_SPEC}},"status":{"phase":"Running","podIP":"${text(ip)}","podIPs":[{"ip":"${text(ip)}"}],"hostIP":"192.168.0.${node}",${POD_STATUS}}}`;
+    return `{"metadata":{"name":"${name}","namespace":"${namespace}","uid":"${uidOf(name)}","resourceVersion":"${this.#version}","creationTimestamp":"${DAY}","labels":{"app":"${app}","pod-template-hash":"7d9c6b5f4","linkerd.io/control-plane-ns":"mesh-system","linkerd.io/workload-ns":"${namespace}"},"annotations":{"linkerd.io/created-by":"linkerd/proxy-injector","linkerd.io/proxy-version":"0.1.0"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"${app}-7d9c6b5f4","uid":"u","controller":true}]},"spec":{"nodeName":"${nodeName(node)}","serviceAccountName":"${app}",${POD_SPEC}},"status":{"phase":"Running","podIP":"${text(ip)}","podIPs":[{"ip":"${text(ip)}"}],"hostIP":"192.168.0.${node}",${POD_STATUS}}}`;
   }
 
   /** JSON. More than a hundred endpoints would be several slices; a change writes one of them all the same. */
@@ -155,14 +210,16 @@ export class BenchCluster {
     const name = `service-${service}`;
     this.#version += 1;
     const endpoints = this.#services[service]!.map((pod) => pod.endpoint).join();
-    return `{"metadata":{"name":"${name}-abcde","namespace":"bench","uid":"${uidOf(name)}","resourceVersion":"${this.#version}","creationTimestamp":"${DAY}","labels":{"kubernetes.io/service-name":"${name}"}},"addressType":"IPv4","ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[${endpoints}]}`;
+    return `{"metadata":{"name":"${name}-abcde","namespace":"${this.namespaceOf(service)}","uid":"${uidOf(name)}","resourceVersion":"${this.#version}","creationTimestamp":"${DAY}","labels":{"kubernetes.io/service-name":"${name}"}},"addressType":"IPv4","ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[${endpoints}]}`;
   }
 
   #items(path: string): (() => object | string)[] {
     const services = this.#services;
     switch (path) {
       case "/api/v1/namespaces":
-        return [() => ({ metadata: this.#meta("bench") })];
+        return Array.from({ length: this.#namespaces }, (_, at) => () => ({
+          metadata: this.#meta(this.namespaceOf(at)),
+        }));
       case "/api/v1/nodes":
         return Array.from({ length: NODES }, (_, node) => () => ({
           metadata: {
@@ -174,7 +231,7 @@ export class BenchCluster {
         return services.map((_, service) => () => {
           const ip = addressOfService(service);
           return {
-            metadata: this.#meta(`service-${service}`, "bench"),
+            metadata: this.#meta(`service-${service}`, this.namespaceOf(service)),
             spec: {
               clusterIP: ip,
               clusterIPs: [ip],
@@ -188,17 +245,36 @@ export class BenchCluster {
       case SLICES:
         return services.map((_, service) => () => this.#slice(service));
       default:
-        return [];
+        return [...(this.#custom.get(path)?.values() ?? [])].map((json) => () => json);
     }
+  }
+
+  /** What the API server says of a group, or of a version of one; undefined: it has none of the kind. */
+  #describe(path: string): object | undefined {
+    const [, , group, version] = path.split("/");
+    const kept = [...this.#custom.keys()]
+      .map((collection) => collection.split("/").slice(2))
+      .filter(([of, at]) => of === group && (version === undefined || at === version));
+    if (kept.length === 0) return undefined;
+    return version === undefined
+      ? { versions: [...new Set(kept.map(([, at]) => at))].map((at) => ({ version: at })) }
+      : { resources: kept.map(([, , name]) => ({ name })) };
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? "/", "http://x");
     request.resume();
     response.setHeader("content-type", "application/json");
-    const known = /^\/api\/v1\/(namespaces|nodes|services|pods)$|\/endpointslices$/.test(url.pathname);
+    const known =
+      /^\/api\/v1\/(namespaces|nodes|services|pods)$|\/endpointslices$/.test(url.pathname) ||
+      this.#custom.has(url.pathname);
+    const described = this.#describe(url.pathname);
+    if (!known && described) {
+      response.end(JSON.stringify(described));
+      return;
+    }
     if (!known || request.method !== "GET") {
-      // No custom kinds, and no Lease to be had.
+      // No Lease to be had.
       response.writeHead(404).end(JSON.stringify({ kind: "Status", code: 404, reason: "NotFound" }));
       return;
     }

@@ -1,16 +1,10 @@
-// Proxies as the destination controller sees them: connections with two streams for each Service that they talk to, its
-// profile and its endpoints. They only take what they are told, and look for the addresses in it: a whole HTTP/2 here would
-// measure itself.
+// Proxies as a controller sees them: connections with a stream for each thing that they ask. They only take what they are
+// told, and look for the changes in it: a whole HTTP/2 here would measure itself.
 import { connect, type Socket } from "node:net";
-import type { MessageOf } from "../../src/api/codec.ts";
-import { encode, type Method } from "../../src/api/codec.ts";
-import { Get, type GetDestination, GetProfile } from "../../src/api/destination.ts";
-import { frame } from "../../src/api/grpc-frame.ts";
 import { CLIENT_PREFACE, FLAG, HEAD, TYPE, writeHead } from "../../src/http2/frame.ts";
 import { HpackEncoder } from "../../src/http2/hpack.ts";
 import { SETTING, writeSettings } from "../../src/http2/settings.ts";
-import { addressOfService, authorityOf, nodeName } from "./cluster.ts";
-import { addedIn } from "./update-reader.ts";
+import type { Ask, Subject } from "./subject.ts";
 
 /** Room for all that is told in a run, bytes: granting it again and again is the proxy's cost. */
 const ROOM = 0x7fff_0000;
@@ -19,8 +13,8 @@ const READ = 256 * 1024;
 const GRPC_HEAD = 5;
 const EMPTY = Buffer.alloc(0);
 
-/** Told of each new endpoint: its address, and when it was read (performance.now()). */
-export type OnAdded = (ip: number, at: number) => void;
+/** Told of each change that a stream is told, and when it was read (performance.now()). */
+export type OnHeard = (id: number, at: number) => void;
 
 function http2Frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const out = Buffer.alloc(HEAD + payload.length);
@@ -29,11 +23,15 @@ function http2Frame(type: number, flags: number, stream: number, payload: Buffer
   return out;
 }
 
-/** Streams of endpoints and of profiles take turns. */
-const isOfEndpoints = (stream: number) => stream % 4 === 1;
+/** The streams of a client have odd numbers. */
+const streamOf = (ask: number) => ask * 2 + 1;
+const askOf = (stream: number) => (stream - 1) / 2;
 
 class Connection {
-  readonly #onAdded: OnAdded;
+  readonly #read: Subject["read"];
+  readonly #onHeard: OnHeard;
+  /** Which streams are looked at, by what was asked. */
+  readonly #looked: readonly boolean[];
   #socket: Socket | undefined;
   /** The beginning of a frame. */
   #carried: Buffer = EMPTY;
@@ -41,10 +39,14 @@ class Connection {
   readonly #begun = new Map<number, Buffer>();
   /** Streams that were told something. */
   #told = 0;
-  #awaited: { readonly streams: number; readonly resolve: () => void } | undefined;
+  #awaited:
+    | { readonly streams: number; readonly resolve: () => void; readonly reject: (error: Error) => void }
+    | undefined;
 
-  constructor(onAdded: OnAdded) {
-    this.#onAdded = onAdded;
+  constructor(asks: readonly Ask[], read: Subject["read"], onHeard: OnHeard) {
+    this.#looked = asks.map((ask) => ask.read);
+    this.#read = read;
+    this.#onHeard = onHeard;
   }
 
   use(socket: Socket): void {
@@ -53,9 +55,14 @@ class Connection {
 
   /** Resolves when so many messages have come: each stream is told at once what there is. */
   heard(streams: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#awaited = { streams, resolve };
+    return new Promise((resolve, reject) => {
+      this.#awaited = { streams, resolve, reject };
     });
+  }
+
+  /** The connection is no more. */
+  lost(): void {
+    this.#awaited?.reject(new Error("the controller closed a connection"));
   }
 
   /** @param chunk only good during the call */
@@ -102,38 +109,33 @@ class Connection {
       const next = at + GRPC_HEAD + bytes.readUInt32BE(at + 1);
       if (next > end) break;
       this.#told += 1;
-      if (isOfEndpoints(stream)) addedIn(bytes, at + GRPC_HEAD, next, (ip) => this.#onAdded(ip, now));
+      if (this.#looked[askOf(stream)]!)
+        this.#read(bytes, at + GRPC_HEAD, next, (id) => this.#onHeard(id, now));
       at = next;
     }
     if (at < end) this.#begun.set(stream, Buffer.from(bytes.subarray(at, end)));
   }
 }
 
-export interface ProxyOptions {
-  /** Which one it is. */
-  readonly number: number;
-  /** Where the controller serves. */
-  readonly port: number;
-  /** The Services that it talks to. */
-  readonly services: readonly number[];
-  /** Whether it asks for their profiles too, as a proxy does. */
-  readonly profiles: boolean;
-}
-
 export class Proxies {
   readonly #sockets: Socket[] = [];
-  readonly #onAdded: OnAdded;
+  readonly #read: Subject["read"];
+  readonly #onHeard: OnHeard;
   /** All of them read into this, one after the other. */
   readonly #buffer = Buffer.allocUnsafe(READ);
   streams = 0;
 
-  constructor(onAdded: OnAdded) {
-    this.#onAdded = onAdded;
+  constructor(read: Subject["read"], onHeard: OnHeard) {
+    this.#read = read;
+    this.#onHeard = onHeard;
   }
 
-  /** Opens a connection, asks, and resolves when everything was answered. */
-  async add({ number, port, services, profiles }: ProxyOptions): Promise<void> {
-    const connection = new Connection(this.#onAdded);
+  /**
+   * Opens a connection, asks, and resolves when everything was answered.
+   * @param port where the controller serves
+   */
+  async add(port: number, asks: readonly Ask[]): Promise<void> {
+    const connection = new Connection(asks, this.#read, this.#onHeard);
     const socket = connect({
       port,
       host: "127.0.0.1",
@@ -151,6 +153,7 @@ export class Proxies {
       socket.once("error", reject);
     });
     socket.on("error", () => {});
+    socket.once("close", () => connection.lost());
     connection.use(socket);
     const settings = Buffer.alloc(6);
     writeSettings(settings, 0, [[SETTING.INITIAL_WINDOW_SIZE, ROOM]]);
@@ -161,32 +164,24 @@ export class Proxies {
       http2Frame(TYPE.SETTINGS, 0, 0, settings),
       http2Frame(TYPE.WINDOW_UPDATE, 0, 0, room),
     ];
-    const contextToken = JSON.stringify({ ns: "bench", nodeName: nodeName(number), pod: `proxy-${number}` });
     const encoder = new HpackEncoder();
-    const ask = (method: Method<MessageOf<typeof GetDestination>, unknown>, stream: number, path: string) => {
+    asks.forEach(({ path, request }, ask) => {
       const head = encoder.encode([
         [":method", "POST"],
         [":scheme", "http"],
-        [":path", method.path],
-        [":authority", "mesh-dst:8086"],
+        [":path", path],
+        [":authority", "mesh:8086"],
         ["content-type", "application/grpc"],
         ["te", "trailers"],
       ]);
-      const request = frame(encode(method.request, { path, contextToken }));
+      const stream = streamOf(ask);
       parts.push(
         http2Frame(TYPE.HEADERS, FLAG.END_HEADERS, stream, Buffer.from(head)),
         http2Frame(TYPE.DATA, FLAG.END_STREAM, stream, request),
       );
-    };
-    let stream = 1;
-    for (const service of services) {
-      ask(Get, stream, authorityOf(service));
-      if (profiles) ask(GetProfile, stream + 2, `${addressOfService(service)}:80`);
-      stream += 4;
-    }
-    const asked = services.length * (profiles ? 2 : 1);
-    this.streams += asked;
-    const heard = connection.heard(asked);
+    });
+    this.streams += asks.length;
+    const heard = connection.heard(asks.length);
     socket.write(Buffer.concat(parts));
     await heard;
   }

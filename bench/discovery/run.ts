@@ -4,18 +4,9 @@
 // comes near to the whole, it is the measuring side that was measured.
 import { type Bench, type Child, type Memory, PROXY_CORE, sleep } from "../harness.ts";
 import { Histogram } from "../histogram.ts";
-import { BenchCluster, type ClusterSize } from "./cluster.ts";
+import { BenchCluster } from "./cluster.ts";
 import { Proxies } from "./proxies.ts";
-
-export interface Load extends ClusterSize {
-  readonly proxies: number;
-  /** Services that each proxy watches. */
-  readonly watched: number;
-  /** Whether proxies watch their profiles too, as they do: twice the streams. */
-  readonly profiles: boolean;
-  /** Endpoint changes a second. */
-  readonly rate: number;
-}
+import { type Change, type Load, type SubjectOf, servicesOf } from "./subject.ts";
 
 /** The controller's memory at a time, s since the changes began. */
 export interface MemorySample extends Memory {
@@ -27,9 +18,9 @@ export interface Result {
   readonly load: Load;
   readonly streams: number;
   readonly changes: number;
-  /** Endpoints told to proxies a second. */
+  /** Changes told to streams a second: one that goes to 200 of them counts 200 times. */
   readonly told: number;
-  /** Endpoints that were there to the end, or long enough, and that a watcher was not told of. */
+  /** Those of changes that were not overtaken, and that a stream was not told of. */
   readonly missed: number;
   /** From the API server's write to the proxy's read, ms. */
   readonly p50: number;
@@ -47,10 +38,11 @@ export interface Result {
 
 export interface RunOptions {
   readonly bench: Bench;
+  readonly subject: SubjectOf;
   readonly load: Load;
   /** s */
   readonly seconds: number;
-  /** Node's flags of the controller. */
+  /** Node's flags of the controller, beside those that it has in the image. */
   readonly flags: readonly string[];
   /** Time between two samples of memory, s. */
   readonly every: number;
@@ -62,28 +54,24 @@ const TICK = 10;
 /** Time for what is under way to arrive, ms. */
 const SETTLE = 2_000;
 
-/** Endpoints that were told to the controller, and which proxies have yet to hear of. */
+/** Changes that the controller was told of, and which streams have yet to hear of. */
 class Expected {
   readonly latencies = new Histogram();
   readonly #changes = new Map<number, { readonly at: number; left: number }>();
   told = 0;
 
-  sent(ip: number, watchers: number): void {
-    this.#changes.set(ip, { at: performance.now(), left: watchers });
+  sent({ id, replaces, watchers }: Change): void {
+    this.#changes.delete(replaces);
+    if (watchers > 0) this.#changes.set(id, { at: performance.now(), left: watchers });
   }
 
-  /** It is no more: who has not heard of it by now need not. */
-  gone(ip: number): void {
-    this.#changes.delete(ip);
-  }
-
-  heard(ip: number, now: number): void {
-    const change = this.#changes.get(ip);
+  heard(id: number, now: number): void {
+    const change = this.#changes.get(id);
     if (!change) return;
     this.told += 1;
     this.latencies.record((now - change.at) * 1_000);
     change.left -= 1;
-    if (change.left === 0) this.#changes.delete(ip);
+    if (change.left === 0) this.#changes.delete(id);
   }
 
   get missed(): number {
@@ -106,22 +94,20 @@ const own = (): number => {
 export async function run(options: RunOptions): Promise<Result> {
   const { bench, load, seconds, flags, every } = options;
   const cluster = new BenchCluster(load);
+  const subject = options.subject(cluster, load);
   const port = await bench.port();
   const env = { BENCH_API: await cluster.listen(), BENCH_PORT: String(port) };
-  const command = [...flags, bench.program("discovery/controller.ts")];
-  const controller = bench.start("destination", PROXY_CORE, process.execPath, command, env);
+  const program = bench.program(`discovery/${subject.controller}-controller.ts`);
+  const command = [...subject.flags, ...flags, program];
+  const controller = bench.start(subject.controller, PROXY_CORE, process.execPath, command, env);
   await bench.listening(controller, port);
   const expected = new Expected();
-  const proxies = new Proxies((ip, now) => expected.heard(ip, now));
+  const proxies = new Proxies(subject.read, (id, now) => expected.heard(id, now));
   const watchers = new Uint32Array(load.services);
   for (let number = 0; number < load.proxies; number += 1) {
-    // Every Service has as many watchers as another.
-    const services = Array.from(
-      { length: load.watched },
-      (_, at) => (number * load.watched + at) % load.services,
-    );
+    const services = servicesOf(number, load);
     for (const service of services) watchers[service]! += 1;
-    await proxies.add({ number, port, services, profiles: load.profiles });
+    await proxies.add(port, subject.asks(number, services));
   }
   await sleep(SETTLE);
   const idle = controller.memory();
@@ -131,12 +117,8 @@ export async function run(options: RunOptions): Promise<Result> {
   const elapsed = () => (performance.now() - began) / 1_000;
   let changes = 0;
   while (elapsed() < seconds) {
-    for (const due = Math.floor(elapsed() * load.rate); changes < due; changes += 1) {
-      const service = (changes * 7_919) % load.services;
-      const { fresh, old } = cluster.change(service);
-      expected.gone(old);
-      if (watchers[service]! > 0) expected.sent(fresh, watchers[service]!);
-    }
+    for (const due = Math.floor(elapsed() * load.rate); changes < due; changes += 1)
+      expected.sent(subject.change(changes, watchers));
     cluster.flush();
     if (course.length < elapsed() / every) {
       const sample = { at: elapsed(), changes, ...controller.memory() };

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { churnTrend } from "../../bench/discovery/churn.ts";
+import { markedIn } from "../../bench/discovery/policy.ts";
 import { addedIn } from "../../bench/discovery/update-reader.ts";
 import { seeded } from "../../bench/random.ts";
 import { addressOf } from "../../src/api/address.ts";
@@ -31,6 +32,16 @@ test("every address that a message adds is found, whatever else it says", () => 
     added({ add: { addrs, metricLabels: { service: "web" } } }),
     [0x0a010001, 0x0a010002, 0x0a01012c],
   );
+});
+
+test("the change that a policy tells is found, wherever in the message its mark is", () => {
+  const message = Buffer.from("\x0a\x10/other\x12\x10change-000000417\x1a\x10change-000000009");
+  const found: number[] = [];
+  const look = (from: number, to: number) => markedIn(message, from, to, (id) => found.push(id));
+  look(0, message.length);
+  look(0, 12);
+  look(26, message.length);
+  assert.equal(found, [417, 9]);
 });
 
 test("what a message removes is not added", () => {
