@@ -1,6 +1,6 @@
 // Which Server speaks for a port of a workload. Two Servers may select the same port: then the older one does, then
 // the one whose name comes first; the other one has no effect there, and its owner is told (docs/policy.md).
-import { selectorMatches } from "./label-selector.ts";
+import { type LabelSelector, selectorMatches } from "./label-selector.ts";
 import { byAge, type ServerRecord, type Workload } from "./policy-records.ts";
 import type { Trace } from "./trace.ts";
 
@@ -27,6 +27,27 @@ export function selectsPort(server: ServerRecord, workload: Workload, port: numb
   const selected = portsOf(server, workload).includes(port);
   if (!selected) trace?.add(text, false, `its port is ${server.port}, not ${port}`);
   return selected;
+}
+
+/** False: there can be no port of a workload that both select, whatever workloads there are. */
+export function mayOverlap(a: ServerRecord, b: ServerRecord): boolean {
+  const ports = [a.port, b.port].filter((port) => /^\d+$/.test(String(port))).map(Number);
+  // A name may stand for any number.
+  if (ports.length === 2 && ports[0] !== ports[1]) return false;
+  return (
+    a.namespace === b.namespace &&
+    (mayMeet(a.podSelector, b.podSelector) || mayMeet(a.externalWorkloadSelector, b.externalWorkloadSelector))
+  );
+}
+
+/** Whether labels can suit both selectors. */
+function mayMeet(a: LabelSelector | undefined, b: LabelSelector | undefined): boolean {
+  if (!a || !b) return false;
+  for (const key in a.matchLabels) {
+    const other = b.matchLabels?.[key];
+    if (other !== undefined && other !== a.matchLabels[key]) return false;
+  }
+  return true;
 }
 
 /** The Server that speaks for a port of a workload; undefined: none selects it. */

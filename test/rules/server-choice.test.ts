@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { ServerRecord, Workload } from "../../src/rules/policy-records.ts";
-import { chooseServer, portsOf } from "../../src/rules/server-choice.ts";
+import { chooseServer, mayOverlap, portsOf } from "../../src/rules/server-choice.ts";
 import { Trace } from "../../src/rules/trace.ts";
 
 const test = suite("server choice");
@@ -92,6 +92,43 @@ test("of two that select one port the older one speaks, whatever the order of lo
   }
   assert.is(chooseServer(twins, pod, 8080)!.name, "a");
 });
+
+test("Servers that select one port of whatever workload may overlap", () => {
+  const selectors = [
+    undefined,
+    {},
+    { matchLabels: { app: "web" } },
+    { matchLabels: { app: "web", tier: "front" } },
+    { matchLabels: { tier: "front" } },
+    { matchExpressions: [{ key: "tier", operator: "Exists" }] },
+  ];
+  const ports = [8080, "8080", "http", "admin"];
+  const servers = [undefined, ...selectors].flatMap((podSelector, index) =>
+    ports.map((port) =>
+      server("one", { podSelector, externalWorkloadSelector: selectors.at(-1 - (index % 6)), port }),
+    ),
+  );
+  for (const a of servers)
+    for (const b of servers)
+      for (const workload of [pod, machine])
+        for (const port of [8080, 8081, 9090])
+          if ([a, b].every((each) => chooseServer([each], workload, port)))
+            assert.ok(mayOverlap(a, b), JSON.stringify([a, b]));
+});
+
+const APART: [string, Partial<ServerRecord>][] = [
+  ["another value of one label", { podSelector: { matchLabels: { tier: "x", app: "api" } } }],
+  ["another number of the port", { port: "8081" }],
+  ["another kind of workload", { podSelector: undefined, externalWorkloadSelector: {} }],
+  ["another namespace", { namespace: "voting" }],
+];
+for (const [text, change] of APART)
+  test(`Servers do not overlap: ${text}`, () => {
+    const web = server("web", { podSelector: { matchLabels: { app: "web" } } });
+    assert.not(mayOverlap(web, server("other", change)));
+    assert.not(mayOverlap(server("other", change), web));
+    assert.ok(mayOverlap(web, server("other", { podSelector: { matchLabels: { tier: "x" } } })));
+  });
 
 test("the ports that a Server means", () => {
   assert.equal(portsOf(server("one", { port: "http" }), pod), [8080, 8081]);

@@ -21,7 +21,7 @@ import {
 } from "../../rules/policy-records.ts";
 import { parentKind } from "../../rules/route-parents.ts";
 import type { RouteParentStatus } from "../../rules/route-record.ts";
-import { chooseServer, portsOf, selectsWorkload } from "../../rules/server-choice.ts";
+import { chooseServer, mayOverlap, portsOf, selectsWorkload } from "../../rules/server-choice.ts";
 import type { AnnotationProblem } from "../../rules/traffic-annotations.ts";
 import { problemOf } from "./outbound.ts";
 import { keyOf, type PolicyStore, parentKey, targetKey } from "./store.ts";
@@ -259,8 +259,13 @@ export function warningsOf(store: PolicyStore, subject: StatusSubject, reading: 
 /** Where an older Server speaks for ports that this one selects too; undefined: nowhere. */
 function overlapOf(store: PolicyStore, server: ServerRecord, reading: Reading): string | undefined {
   const { namespace } = server;
-  // Only an older one can win.
-  const older = store.servers.group("namespace", namespace, reading, (other) => byAge(other, server) < 0);
+  // Only an older one can win. Nearly all Servers select pods of their own: then no pod is looked at.
+  const older = store.servers.group(
+    "namespace",
+    namespace,
+    reading,
+    (other) => byAge(other, server) < 0 && mayOverlap(other, server),
+  );
   if (older.length === 0) return undefined;
   const pods = store.pods.group("namespace", namespace, reading, (pod) =>
     selectsWorkload(server, { ...pod, kind: "Pod" }),

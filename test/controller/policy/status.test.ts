@@ -1,8 +1,9 @@
 // Statuses: what they say, and how they are written by one leader against a server that has other writers.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { StatusSubject } from "../../../src/controller/policy/status.ts";
+import { type StatusSubject, statusOf } from "../../../src/controller/policy/status.ts";
 import { type Leadership, StatusWriter } from "../../../src/controller/policy/status-writer.ts";
+import { Reading } from "../../../src/controller/policy/tables.ts";
 import type { RouteStatus } from "../../../src/crds/index.ts";
 import { KubeApiError } from "../../../src/kube/error.ts";
 import type { KubeObject } from "../../../src/kube/types.ts";
@@ -481,6 +482,34 @@ test("of two Servers on one port the younger one's owner is told, once", async (
   rig.cluster.delete(server("z-old"));
   await rig.settle();
   assert.is(rig.status<Written>("a-young").conditions[0]!.status, "False");
+});
+
+test("Servers of different pods are not looked at again because of pods, nor of each other", () => {
+  const of = (app: string, more: object = {}) =>
+    server(app, { podSelector: { matchLabels: { app } }, ...more });
+  const cluster = new PolicyCluster().apply(of("old"), of("young"));
+  let told = 0;
+  const reading = new Reading({
+    changed() {
+      told += 1;
+    },
+  });
+  const { store } = cluster.index;
+  const subject = {
+    kind: "server",
+    key: "emoji/young",
+    conditions: [],
+    problems: [],
+  } as unknown as StatusSubject;
+  const facts = { clusterNetworks: [] };
+  assert.is(statusOf(store, facts, subject, reading, "2026-01-01T00:00:00Z"), undefined);
+  cluster.apply(
+    of("old", { accessPolicy: "audit" }),
+    policyObject("v1", "Pod", "young-1", { labels: { app: "young" }, spec: { containers: [] } }),
+  );
+  assert.is(told, 0);
+  cluster.apply(of("young", { port: "http" }));
+  assert.ok(told > 0);
 });
 
 test("annotations that are not understood are told of", async () => {
