@@ -1,7 +1,7 @@
 // Discovery of endpoints: proxies watch the endpoints of their Services, and their profiles too, as they do; a change is a
 // pod that is replaced.
 import { Get, GetProfile } from "../../src/api/destination.ts";
-import { DESTINATION_NODE_FLAGS } from "../../src/manifests/control-plane.ts";
+import { DISCOVERY_NODE_FLAGS } from "../../src/manifests/control-plane.ts";
 import { addressOfService, nodeName } from "./cluster.ts";
 import { askOf, type SubjectOf, spread } from "./subject.ts";
 import { addedIn } from "./update-reader.ts";
@@ -11,7 +11,7 @@ export const destinationSubject =
   (profiles: boolean): SubjectOf =>
   (cluster, load) => ({
     controller: "destination",
-    flags: DESTINATION_NODE_FLAGS,
+    flags: DISCOVERY_NODE_FLAGS,
     asks(proxy, services) {
       const contextToken = JSON.stringify({ ns: "bench", nodeName: nodeName(proxy), pod: `proxy-${proxy}` });
       return services.flatMap((service) => [

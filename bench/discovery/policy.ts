@@ -4,6 +4,7 @@
 import { addressOf } from "../../src/api/address.ts";
 import { WatchPort } from "../../src/api/inbound.ts";
 import { Watch } from "../../src/api/outbound.ts";
+import { DISCOVERY_NODE_FLAGS } from "../../src/manifests/control-plane.ts";
 import { addressOfService, type BenchCluster, type BenchObject } from "./cluster.ts";
 import { askOf, type Change, type Load, type SubjectOf, spread } from "./subject.ts";
 
@@ -103,7 +104,7 @@ export const policySubject =
     const pods = Array.from({ length: servicesWithProxies(load) }, (_, service) => cluster.podsOf(service));
     return {
       controller: "policy",
-      flags: [],
+      flags: DISCOVERY_NODE_FLAGS,
       asks(proxy, services) {
         const own = Math.floor(proxy / load.endpoints);
         const pod = pods[own]![proxy % load.endpoints]!;

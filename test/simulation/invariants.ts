@@ -223,7 +223,7 @@ export class Invariants {
         rest = Math.floor(rest / states.length);
         return state;
       });
-      policyOf(objects).index.watchServer({ kind: "Pod", namespace: namespace!, name }, PORT, (server) => {
+      policyOf(objects).watchServer({ kind: "Pod", namespace: namespace!, name }, PORT, (server) => {
         if (server) bits |= admitted(server.authorizations);
       })();
     }
@@ -245,7 +245,7 @@ export class Invariants {
       const known: Decision[] = [];
       this.#decisions.set(key, known);
       const pod = { kind: "Pod", namespace: metadata.namespace!, name: metadata.name } as const;
-      this.#policy.index.watchServer(pod, PORT, (server) =>
+      this.#policy.watchServer(pod, PORT, (server) =>
         known.push({ version: this.#version, bits: server ? admitted(server.authorizations) : 0 }),
       );
     }

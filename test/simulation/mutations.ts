@@ -105,7 +105,7 @@ export const MUTATIONS: readonly Mutation[] = [
       const watchServer = index.watchServer.bind(index);
       index.watchServer = (workload, port, listener) => {
         watchServer(workload, port, listener);
-        return () => {};
+        return { leave() {} };
       };
     },
   },

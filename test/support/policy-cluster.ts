@@ -1,7 +1,12 @@
 // A policy index fed with whole Kubernetes objects on the way that production takes them, for tests.
+import type { Message, MessageOf } from "../../src/api/codec.ts";
+import { Server } from "../../src/api/inbound.ts";
+import { OutboundPolicy } from "../../src/api/outbound.ts";
 import { namespaceRecord, podRecord, serviceRecord } from "../../src/controller/cluster-objects.ts";
-import { type PolicyFacts, PolicyIndex } from "../../src/controller/policy/index.ts";
+import type { ServerMessage, WorkloadRef } from "../../src/controller/policy/inbound.ts";
+import { type OutboundTarget, type PolicyFacts, PolicyIndex } from "../../src/controller/policy/index.ts";
 import { policyKinds, type SubjectSink } from "../../src/controller/policy/kinds.ts";
+import { type Followed, type Listener, messageIn } from "../../src/controller/policy/watching.ts";
 import { pluralOf } from "../../src/kube/path.ts";
 import type { KubeObject, Namespace, Pod, Service } from "../../src/kube/types.ts";
 import { parsePortSet } from "../../src/util/port-set.ts";
@@ -23,8 +28,13 @@ export class PolicyCluster {
   readonly #kinds: ReturnType<typeof policyKinds>;
   readonly #objects = new Map<string, KubeObject>();
 
-  constructor(facts: Partial<PolicyFacts> = {}, subjects: SubjectSink = DEAF) {
-    this.index = new PolicyIndex({ ...POLICY_FACTS, ...facts });
+  /** @param schedule the index's; by default every change is told at once */
+  constructor(
+    facts: Partial<PolicyFacts> = {},
+    subjects: SubjectSink = DEAF,
+    schedule?: (fn: () => void) => void,
+  ) {
+    this.index = new PolicyIndex({ ...POLICY_FACTS, ...facts }, schedule);
     this.#kinds = policyKinds(this.index, subjects);
   }
 
@@ -63,6 +73,24 @@ export class PolicyCluster {
     return this;
   }
 
+  /** What a proxy is told of a port, as it comes over the wire. Returns the way to stop. */
+  watchServer(
+    workload: WorkloadRef,
+    port: number,
+    hear: (server: ServerMessage | undefined) => void,
+  ): () => void {
+    return follow(Server, hear, (listener) => this.index.watchServer(workload, port, listener));
+  }
+
+  /** The same of what it talks to. */
+  watchOutbound(
+    target: OutboundTarget,
+    client: string,
+    hear: (policy: MessageOf<typeof OutboundPolicy> | undefined) => void,
+  ): () => void {
+    return follow(OutboundPolicy, hear, (listener) => this.index.watchOutbound(target, client, listener));
+  }
+
   #kindOf({ apiVersion = "", kind = "" }: KubeObject) {
     const [group, version] = apiVersion.split("/");
     const found = this.#kinds.find(
@@ -71,6 +99,16 @@ export class PolicyCluster {
     if (!found) throw new Error(`policy does not follow ${apiVersion} ${kind}`);
     return found;
   }
+}
+
+function follow<R, Q>(
+  type: Message<R>,
+  hear: (message: R | undefined) => void,
+  watch: (listener: Listener<Q>) => Followed<Q>,
+): () => void {
+  const listener: Listener<Q> = { update: (frame) => hear(frame && messageIn(type, frame)) };
+  const followed = watch(listener);
+  return () => followed.leave(listener);
 }
 
 const nameOf = ({ apiVersion, kind, metadata }: KubeObject): string =>

@@ -1,4 +1,5 @@
-// The Server of a workload's port: looks up in the store what the rules of rules/ decide from.
+// The Server of a workload's port, in two steps: which rule holds there, and what that says. Looks up in the store what the
+// rules of rules/ decide from.
 import type { MessageOf } from "../../api/codec.ts";
 import type { Authz, Server } from "../../api/inbound.ts";
 import { type DefaultPolicy, defaultServer, isDefaultPolicy } from "../../rules/default-policy.ts";
@@ -21,7 +22,7 @@ import {
 import { chooseServer, selectsPort } from "../../rules/server-choice.ts";
 import type { Trace } from "../../rules/trace.ts";
 import { type PortRange, portSetHas } from "../../util/port-set.ts";
-import { keyOf, type PolicyStore, parentKey, targetKey } from "./store.ts";
+import { keyOf, labelKeys, type PolicyStore, parentKey, targetKey } from "./store.ts";
 import type { Reading } from "./tables.ts";
 
 export interface InboundFacts {
@@ -67,26 +68,57 @@ function subjectOf(store: PolicyStore, ref: WorkloadRef, reading: Reading): Subj
   return { workload: { kind: "Pod", namespace, name, labels, ports }, defaultPolicy, opaquePorts, probes };
 }
 
-/** The Server message of a port; undefined when there is no such workload. */
-export function serverOf(
+/** What rules a port: the Server that speaks for it, or a default. Ports of many pods have the same rule. */
+export type PortRule = { readonly port: number; readonly probePaths: readonly string[] } & (
+  | { readonly server: { readonly namespace: string; readonly name: string } }
+  | { readonly policy: DefaultPolicy; readonly opaque: boolean }
+);
+
+/** The rule of a port; undefined when there is no such workload. */
+export function ruleOf(
   store: PolicyStore,
   facts: InboundFacts,
   ref: WorkloadRef,
   port: number,
   reading: Reading,
   trace?: Trace,
-): ServerMessage | undefined {
+): PortRule | undefined {
   const subject = subjectOf(store, ref, reading);
   if (!subject) return undefined;
   const { workload, probes } = subject;
   const probePaths = probes.filter((probe) => probe.port === port).map(({ path }) => path);
-  const candidates = store.servers.group("namespace", workload.namespace, reading, (server) =>
-    selectsPort(server, workload, port),
+  const candidates = new Set(
+    labelKeys(workload).flatMap((key) =>
+      store.servers.group("selected", key, reading, (server) => selectsPort(server, workload, port)),
+    ),
   );
-  const server = chooseServer(candidates, workload, port, trace);
-  if (server) {
-    const { clusterNetworks, domain } = facts;
-    return inboundServer(
+  const server = chooseServer([...candidates], workload, port, trace);
+  if (server) return { port, probePaths, server: { namespace: server.namespace, name: server.name } };
+  const inherited = store.namespaces.get(workload.namespace, reading)?.defaultPolicy;
+  return {
+    port,
+    probePaths,
+    policy: [subject.defaultPolicy, inherited].find(isDefaultPolicy) ?? facts.defaultPolicy,
+    opaque: portSetHas(subject.opaquePorts ?? facts.defaultOpaquePorts, port),
+  };
+}
+
+/** The Server message of a rule; undefined when its Server is not there any more. */
+export function serverOf(
+  store: PolicyStore,
+  facts: InboundFacts,
+  rule: PortRule,
+  reading: Reading,
+  trace?: Trace,
+): ServerMessage | undefined {
+  const { port, probePaths } = rule;
+  const { clusterNetworks, domain } = facts;
+  if ("policy" in rule)
+    return defaultServer({ policy: rule.policy, opaque: rule.opaque, clusterNetworks, probePaths }, trace);
+  const server = store.servers.get(keyOf(rule.server), reading);
+  return (
+    server &&
+    inboundServer(
       {
         server,
         authorizations: authorizationsOf(store, facts, server, reading, trace),
@@ -97,17 +129,7 @@ export function serverOf(
         domain,
       },
       trace,
-    );
-  }
-  const inherited = store.namespaces.get(workload.namespace, reading)?.defaultPolicy;
-  return defaultServer(
-    {
-      policy: [subject.defaultPolicy, inherited].find(isDefaultPolicy) ?? facts.defaultPolicy,
-      clusterNetworks: facts.clusterNetworks,
-      opaque: portSetHas(subject.opaquePorts ?? facts.defaultOpaquePorts, port),
-      probePaths,
-    },
-    trace,
+    )
   );
 }
 

@@ -6,6 +6,7 @@
 import { POLICY_LEASE, VALIDATOR_PORT, VALIDATOR_WEBHOOK_NAMES } from "../../manifests/names.ts";
 import { DEFAULT_POLICIES, isDefaultPolicy } from "../../rules/default-policy.ts";
 import { parseCidr } from "../../util/ip.ts";
+import { paced } from "../../util/paced.ts";
 import { parsePortSet } from "../../util/port-set.ts";
 import { followCluster, followKinds } from "../cluster-feed.ts";
 import { EventRecorder } from "../event-recorder.ts";
@@ -18,6 +19,8 @@ import { servePolicy } from "./service.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { keyOf } from "./store.ts";
 
+/** While changes pour in, proxies are told this often, ms: what changed several times is made and told once. */
+const PACE = 50;
 const FIELD_MANAGER = "mesh-policy-controller";
 
 export function main(run: typeof runController = runController): Promise<void> {
@@ -41,7 +44,7 @@ export interface PolicyController {
 
 export function setUpPolicy(process: ControllerProcess): PolicyController {
   const facts = factsOf(process);
-  const index = new PolicyIndex(facts);
+  const index = new PolicyIndex(facts, paced(process.clock, PACE));
   const status = statusWriter(process, index, facts);
   const cluster = followCluster(process, {
     service: {
@@ -78,7 +81,11 @@ export function setUpPolicy(process: ControllerProcess): PolicyController {
   servePolicy(server, index, facts.clusterDomain);
   observe(process, index);
   // Before the cluster is known every pod and Service would seem not to exist, and every port without a Server.
-  const serving = Promise.all([cluster, kinds.synced]).then(() => process.serve(server));
+  const serving = Promise.all([cluster, kinds.synced]).then(() => {
+    // Of the lists that were read only a tenth is kept: V8 would grow with the rest of it (nothing without --expose-gc).
+    globalThis.gc?.();
+    return process.serve(server);
+  });
   return { index, serving };
 }
 
@@ -131,15 +138,16 @@ function statusWriter(process: ControllerProcess, index: PolicyIndex, facts: Pol
 function observe({ registry }: ControllerProcess, index: PolicyIndex): void {
   const watched = registry.gauge(
     "policy_watched",
-    "Different Servers and outbound policies that are watched.",
+    "What is watched: ports of workloads, the different Servers and defaults that hold there, outbound policies.",
   );
   const recomputed = registry
     .counter("policy_recomputed_total", "Times that something watched was made again because of a change.")
     .labels();
-  const [servers, policies] = [watched.labels({ kind: "server" }), watched.labels({ kind: "outbound" })];
+  const [ports, servers, outbound] = ["port", "server", "outbound"].map((kind) => watched.labels({ kind }));
   registry.onCollect(() => {
-    servers.set(index.watched.servers);
-    policies.set(index.watched.policies);
+    ports!.set(index.watched.ports);
+    servers!.set(index.watched.servers);
+    outbound!.set(index.watched.policies);
     recomputed.inc(index.recomputed - recomputed.value);
   });
 }

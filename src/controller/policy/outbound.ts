@@ -47,16 +47,10 @@ export function policyOf(
   reading: Reading,
   trace?: Trace,
 ): OutboundMessage | undefined {
-  if (target.kind === "service") {
-    const service = store.services.get(keyOf(target), reading);
-    return service && servicePolicy(store, facts, service, target.port, client, reading, trace);
-  }
+  const service = serviceOf(store, target, reading);
+  if (service) return servicePolicy(store, facts, service, target.port, client, reading, trace);
+  if (target.kind === "service") return undefined;
   const { ip, port } = target;
-  // Two Services may bear one address for a moment, when it moves.
-  const [service] = store.services
-    .group("ip", canonicalIp(ip), reading)
-    .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  if (service) return servicePolicy(store, facts, service, port, client, reading, trace);
   // What has an address of its own is described by its profile, identity included.
   const known = canonicalIp(ip);
   if (store.pods.group("ip", known, reading).length > 0) return undefined;
@@ -64,6 +58,33 @@ export function policyOf(
   const address = parseIp(ip);
   if (facts.clusterNetworks.some((cidr) => cidrHas(parseCidr(cidr), address))) return undefined;
   return egressPolicy(store, facts, ip, port, client, reading, trace);
+}
+
+/**
+ * Which clients, by their namespace, may be told something else than all others are: of a Service those whose namespace has
+ * routes of its own for it, of an address outside all of them.
+ */
+export function consumersOf(
+  store: PolicyStore,
+  target: OutboundTarget,
+  reading: Reading,
+): (client: string) => boolean {
+  const service = serviceOf(store, target, reading);
+  if (!service) return () => target.kind === "address";
+  const { namespace, name } = service;
+  const routes = store.routes.group("parent", parentKey({ kind: "Service", namespace, name }), reading);
+  const consumers = new Set(routes.map((route) => route.namespace));
+  consumers.delete(namespace);
+  return (client) => consumers.has(client);
+}
+
+function serviceOf(store: PolicyStore, target: OutboundTarget, reading: Reading): ServiceRecord | undefined {
+  if (target.kind === "service") return store.services.get(keyOf(target), reading);
+  // Two Services may bear one address for a moment, when it moves.
+  const [service] = store.services
+    .group("ip", canonicalIp(target.ip), reading)
+    .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  return service;
 }
 
 function servicePolicy(

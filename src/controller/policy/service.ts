@@ -1,52 +1,78 @@
 // The policy APIs over the index: InboundServerPolicies for workloads' ports, OutboundPolicies for addresses and names.
 import { addressText } from "../../api/address.ts";
-import type { MessageOf } from "../../api/codec.ts";
+import type { Message, MessageOf, Partially } from "../../api/codec.ts";
 import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { GetPort, type PortSpec, WatchPort } from "../../api/inbound.ts";
 import { Get, type TrafficSpec, Watch } from "../../api/outbound.ts";
+import { intern } from "../../util/intern.ts";
 import { parseAuthority } from "../authority.ts";
-import type { GrpcServer } from "../grpc-server.ts";
+import type { GrpcServer, Sender } from "../grpc-server.ts";
 import type { WorkloadRef } from "./inbound.ts";
-import type { OutboundMessage, OutboundTarget, PolicyIndex, ServerMessage } from "./index.ts";
+import type { Followed, Listener, OutboundTarget, PolicyIndex } from "./index.ts";
+import { messageIn } from "./watching.ts";
 
 export function servePolicy(server: GrpcServer, index: PolicyIndex, clusterDomain: string): void {
-  server.unary(GetPort, (spec) => {
+  const watchPort = (spec: MessageOf<typeof PortSpec>, listener: Listener<WorkloadRef>) => {
     const { workload, port } = portOf(spec);
-    let found: ServerMessage | undefined;
-    index.watchServer(workload, port, (value) => {
-      found = value;
-    })();
-    if (!found) throw noWorkload(workload);
-    return found;
-  });
-
-  server.stream(WatchPort, (spec, sender) => {
-    const { workload, port } = portOf(spec);
-    const stop = index.watchServer(workload, port, (value) => {
-      if (value) sender.send(value);
-      else sender.end(noWorkload(workload));
-    });
-    sender.whenClosed(stop);
-  });
-
-  server.unary(Get, (spec) => {
+    return index.watchServer(workload, port, listener);
+  };
+  const watchTraffic = (spec: MessageOf<typeof TrafficSpec>, listener: Listener<OutboundTarget>) => {
     const { target, client } = trafficOf(spec, clusterDomain);
-    let found: OutboundMessage | undefined;
-    index.watchOutbound(target, client, (value) => {
-      found = value;
-    })();
-    if (!found) throw nobody(target);
-    return found;
-  });
+    return index.watchOutbound(target, client, listener);
+  };
+  server.unary(GetPort, (spec) => now(GetPort.response, noWorkload, (listener) => watchPort(spec, listener)));
+  server.stream(WatchPort, (spec, sender) =>
+    new PolicyWatch(sender, noWorkload).follow((watch) => watchPort(spec, watch)),
+  );
+  server.unary(Get, (spec) => now(Get.response, nobody, (listener) => watchTraffic(spec, listener)));
+  server.stream(Watch, (spec, sender) =>
+    new PolicyWatch(sender, nobody).follow((watch) => watchTraffic(spec, watch)),
+  );
+}
 
-  server.stream(Watch, (spec, sender) => {
-    const { target, client } = trafficOf(spec, clusterDomain);
-    const stop = index.watchOutbound(target, client, (value) => {
-      if (value) sender.send(value);
-      else sender.end(nobody(target));
-    });
-    sender.whenClosed(stop);
-  });
+/** One stream of a proxy: is told policies, sends them, and is let go when the stream ends. */
+class PolicyWatch<Q> implements Listener<Q> {
+  readonly #sender: Sender<unknown>;
+  /** Why there is none. */
+  readonly #absent: (asked: Q) => GrpcError;
+  #followed: Followed<Q> | undefined;
+
+  constructor(sender: Sender<never>, absent: (asked: Q) => GrpcError) {
+    this.#sender = sender as Sender<unknown>;
+    this.#absent = absent;
+  }
+
+  follow(watch: (listener: this) => Followed<Q>): void {
+    this.#followed = watch(this);
+    this.#sender.whenClosed(this);
+  }
+
+  update(frame: Buffer | undefined, asked: Q): void {
+    if (frame) this.#sender.sendFrame(frame);
+    else this.#sender.end(this.#absent(asked));
+  }
+
+  close(): void {
+    this.#followed?.leave(this);
+    this.#followed = undefined;
+  }
+}
+
+/** The policy of this moment. @throws GrpcError when there is none */
+function now<R, Q>(
+  type: Message<R>,
+  absent: (asked: Q) => GrpcError,
+  watch: (listener: Listener<Q>) => Followed<Q>,
+): Partially<R> {
+  let answer: Partially<R> | GrpcError | undefined;
+  const listener: Listener<Q> = {
+    update(frame, asked) {
+      answer = frame ? (messageIn(type, frame) as Partially<R>) : absent(asked);
+    },
+  };
+  watch(listener).leave(listener);
+  if (answer instanceof GrpcError) throw answer;
+  return answer!;
 }
 
 const noWorkload = ({ kind, namespace, name }: WorkloadRef) =>
@@ -92,7 +118,8 @@ function trafficOf(
   spec: MessageOf<typeof TrafficSpec>,
   clusterDomain: string,
 ): { target: OutboundTarget; client: string } {
-  const client = spec.sourceWorkload === "" ? "" : workloadOf(spec.sourceWorkload).namespace;
+  // Kept once for all streams of a namespace.
+  const client = spec.sourceWorkload === "" ? "" : intern(workloadOf(spec.sourceWorkload).namespace);
   const address = addressText(spec.addr);
   if (address) {
     if (address.port < 1 || address.port > 65_535)

@@ -10,6 +10,7 @@ import type {
   ServerRecord,
   TargetRef,
   TrafficSplitRecord,
+  Workload,
 } from "../../rules/policy-records.ts";
 import { type Parent, parentKind } from "../../rules/route-parents.ts";
 import { canonicalIp } from "../../util/ip.ts";
@@ -28,6 +29,27 @@ export const targetKey = ({ kind, namespace, name }: Omit<TargetRef, "group">): 
 
 export const parentKey = (parent: Parent): string => targetKey(parent);
 
+/** Where selectors stand that name no label. */
+const anyLabel = (namespace: string): string => `${namespace} *`;
+const labelKey = (namespace: string, key: string, value: string): string => `${namespace} ${key}=${value}`;
+
+/** What a Server's selectors are found by: a label that each of its workloads has, where they name one. */
+function selectorKeys({ namespace, podSelector, externalWorkloadSelector }: ServerRecord): string[] {
+  const keys = new Set<string>();
+  for (const selector of [podSelector, externalWorkloadSelector]) {
+    if (!selector) continue;
+    const [label] = Object.entries(selector.matchLabels ?? {});
+    keys.add(label ? labelKey(namespace, ...label) : anyLabel(namespace));
+  }
+  return [...keys];
+}
+
+/** Under which of these a Server may be that selects the workload. */
+export const labelKeys = ({ namespace, labels }: Workload): string[] => [
+  anyLabel(namespace),
+  ...Object.entries(labels).map(([key, value]) => labelKey(namespace, key, value)),
+];
+
 export class PolicyStore {
   readonly namespaces = new Table<NamespaceRecord>({});
   readonly pods = new Table<PodRecord, "namespace" | "ip">({
@@ -39,7 +61,10 @@ export class PolicyStore {
     ip: ({ ips }) => ips.map(canonicalIp),
   });
   readonly services = new Table<ServiceRecord, "ip">({ ip: ({ clusterIPs }) => clusterIPs.map(canonicalIp) });
-  readonly servers = new Table<ServerRecord, "namespace">({ namespace: inNamespace });
+  readonly servers = new Table<ServerRecord, "namespace" | "selected">({
+    namespace: inNamespace,
+    selected: selectorKeys,
+  });
   readonly serverAuthorizations = new Table<ServerAuthorizationRecord, "namespace">({
     namespace: inNamespace,
   });

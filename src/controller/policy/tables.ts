@@ -2,8 +2,9 @@
 // what was looked at; a change then concerns exactly those that looked at what changed. So work grows with the change
 // and with who watches, and nothing that a decision depends on can be forgotten.
 //
-//   Table.put ──→ who read this key, or this group and would take the old or the new record ──→ Graph.settle: recompute
+//   Table.put ──→ who read this key, or this group and would take the old or the new record ──→ Graph.settle: refresh
 import { isDeepStrictEqual } from "node:util";
+import { MultiMap } from "../../util/multi-map.ts";
 
 /** Something computed from tables. */
 export interface Dependent {
@@ -16,37 +17,55 @@ interface GroupReader<T> {
   readonly takes: ((record: T) => boolean) | undefined;
 }
 
+/** One thing that was read: among whose readers it is noted, under which name, as which reader. */
+interface Note {
+  readonly readers: MultiMap<object>;
+  readonly name: string;
+  readonly reader: object;
+}
+
 /** Takes part in one computation: notes what is read. */
 export class Reading {
   readonly dependent: Dependent;
-  readonly #undo: (() => void)[] = [];
+  #notes: Note[] = [];
 
   constructor(dependent: Dependent) {
     this.dependent = dependent;
   }
 
-  note(undo: () => void): void {
-    this.#undo.push(undo);
+  note<R extends object>(readers: MultiMap<R>, name: string, reader: R): void {
+    readers.add(name, reader);
+    this.#notes.push({ readers: readers as unknown as MultiMap<object>, name, reader });
   }
 
   /** Nothing that was read concerns the dependent any longer. */
   forget(): void {
-    for (const undo of this.#undo) undo();
-    this.#undo.length = 0;
+    const notes = this.#notes;
+    this.#notes = [];
+    for (const { readers, name, reader } of notes) readers.delete(name, reader);
   }
 }
 
+/** One way to find records: the values that each is found under, the keys of the records, and who read a value. */
+interface Grouping<T> {
+  readonly valuesOf: (record: T) => readonly string[];
+  readonly keys: MultiMap<string>;
+  readonly readers: MultiMap<GroupReader<T>>;
+}
+
+const NONE: readonly string[] = [];
+
 export class Table<T, G extends string = never> {
   readonly #records = new Map<string, T>();
-  readonly #grouping: Readonly<Record<G, (record: T) => readonly string[]>>;
-  /** Keys of records by group, and who read a group. Names are `grouping value`. */
-  readonly #groups = new Map<string, Set<string>>();
-  readonly #groupReaders = new Map<string, Set<GroupReader<T>>>();
-  readonly #keyReaders = new Map<string, Set<Dependent>>();
+  readonly #groupings: Readonly<Record<G, Grouping<T>>>;
+  readonly #keyReaders = new MultiMap<Dependent>();
 
   /** @param grouping by name, the values under which a record is found */
   constructor(grouping: Readonly<Record<G, (record: T) => readonly string[]>>) {
-    this.#grouping = grouping;
+    const groupings = {} as Record<G, Grouping<T>>;
+    for (const name of Object.keys(grouping) as G[])
+      groupings[name] = { valuesOf: grouping[name], keys: new MultiMap(), readers: new MultiMap() };
+    this.#groupings = groupings;
   }
 
   get size(): number {
@@ -58,7 +77,7 @@ export class Table<T, G extends string = never> {
   }
 
   get(key: string, reading?: Reading): T | undefined {
-    if (reading) subscribe(this.#keyReaders, key, reading.dependent, reading);
+    reading?.note(this.#keyReaders, key, reading.dependent);
     return this.#records.get(key);
   }
 
@@ -67,10 +86,10 @@ export class Table<T, G extends string = never> {
    * @param takes which of them matter; changes of others do not concern the reader
    */
   group(grouping: G, value: string, reading: Reading, takes?: (record: T) => boolean): T[] {
-    const name = groupName(grouping, value);
-    subscribe(this.#groupReaders, name, { dependent: reading.dependent, takes }, reading);
+    const { keys, readers } = this.#groupings[grouping];
+    reading.note(readers, value, { dependent: reading.dependent, takes });
     const found: T[] = [];
-    for (const key of this.#groups.get(name) ?? []) {
+    for (const key of keys.get(value)) {
       const record = this.#records.get(key)!;
       if (!takes || takes(record)) found.push(record);
     }
@@ -93,84 +112,74 @@ export class Table<T, G extends string = never> {
   }
 
   #change(key: string, old: T | undefined, now: T | undefined): void {
-    const before = old === undefined ? [] : this.#groupsOf(old);
-    const after = now === undefined ? [] : this.#groupsOf(now);
-    for (const name of before) if (!after.includes(name)) this.#leave(name, key);
-    for (const name of after) this.#join(name, key);
-    for (const dependent of [...(this.#keyReaders.get(key) ?? [])]) dependent.changed();
-    for (const name of new Set([...before, ...after])) {
-      const was = before.includes(name) ? old : undefined;
-      const is = after.includes(name) ? now : undefined;
-      for (const { dependent, takes } of [...(this.#groupReaders.get(name) ?? [])]) {
-        const concerned = !takes || (was !== undefined && takes(was)) || (is !== undefined && takes(is));
-        if (concerned) dependent.changed();
+    for (const dependent of [...this.#keyReaders.get(key)]) dependent.changed();
+    for (const name in this.#groupings) {
+      const { valuesOf, keys, readers } = this.#groupings[name];
+      const before = old === undefined ? NONE : valuesOf(old);
+      const after = now === undefined ? NONE : valuesOf(now);
+      for (const value of before) if (!after.includes(value)) keys.delete(value, key);
+      for (const value of after) keys.add(value, key);
+      for (const value of new Set([...before, ...after])) {
+        const was = before.includes(value) ? old : undefined;
+        const is = after.includes(value) ? now : undefined;
+        for (const { dependent, takes } of [...readers.get(value)]) {
+          const concerned = !takes || (was !== undefined && takes(was)) || (is !== undefined && takes(is));
+          if (concerned) dependent.changed();
+        }
       }
     }
   }
-
-  #groupsOf(record: T): string[] {
-    const names: string[] = [];
-    for (const grouping of Object.keys(this.#grouping) as G[])
-      for (const value of this.#grouping[grouping](record)) names.push(groupName(grouping, value));
-    return names;
-  }
-
-  #join(name: string, key: string): void {
-    const keys = this.#groups.get(name);
-    if (keys) keys.add(key);
-    else this.#groups.set(name, new Set([key]));
-  }
-
-  #leave(name: string, key: string): void {
-    const keys = this.#groups.get(name);
-    keys?.delete(key);
-    if (keys?.size === 0) this.#groups.delete(name);
-  }
 }
 
-const groupName = (grouping: string, value: string): string => `${grouping} ${value}`;
-
-function subscribe<R>(readers: Map<string, Set<R>>, name: string, reader: R, reading: Reading): void {
-  let set = readers.get(name);
-  if (!set) {
-    set = new Set();
-    readers.set(name, set);
-  }
-  if (set.has(reader)) return;
-  set.add(reader);
-  reading.note(() => {
-    const left = readers.get(name);
-    left?.delete(reader);
-    if (left?.size === 0) readers.delete(name);
-  });
+/** Something that a graph brings up to date. */
+export interface Computed {
+  /** Comes before those of later stages, which are computed from it. */
+  readonly stage: number;
+  refresh(): void;
 }
 
-/** Recomputes what was changed, once for a change however often it was told of it. */
+/** Brings up to date what was changed, once for a change however often it was told of it. */
 export class Graph {
-  readonly #pending = new Set<() => void>();
+  /** By stage. */
+  readonly #pending: Set<Computed>[] = [];
   #settling = false;
   recomputed = 0;
 
-  /** To be recomputed by `settle`. */
-  add(recompute: () => void): void {
-    this.#pending.add(recompute);
+  /** To be brought up to date by `settle`. */
+  add(computed: Computed): void {
+    for (let stage = this.#pending.length; stage <= computed.stage; stage += 1) this.#pending.push(new Set());
+    this.#pending[computed.stage]!.add(computed);
   }
 
-  cancel(recompute: () => void): void {
-    this.#pending.delete(recompute);
+  cancel(computed: Computed): void {
+    this.#pending[computed.stage]?.delete(computed);
+  }
+
+  /** Whether it is to be brought up to date. */
+  has(computed: Computed): boolean {
+    return this.#pending[computed.stage]?.has(computed) ?? false;
+  }
+
+  get isSettled(): boolean {
+    return this.#pending.every(({ size }) => size === 0);
   }
 
   settle(): void {
     if (this.#settling) return;
     this.#settling = true;
     try {
-      for (const recompute of this.#pending) {
-        this.#pending.delete(recompute);
+      for (let next = this.#next(); next; next = this.#next()) {
+        this.cancel(next);
         this.recomputed += 1;
-        recompute();
+        next.refresh();
       }
     } finally {
       this.#settling = false;
     }
+  }
+
+  #next(): Computed | undefined {
+    for (const pending of this.#pending) for (const computed of pending) return computed;
+    return undefined;
   }
 }

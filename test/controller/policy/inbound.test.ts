@@ -2,8 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { networkText } from "../../../src/api/address.ts";
-import type { WorkloadRef } from "../../../src/controller/policy/inbound.ts";
-import type { ServerMessage } from "../../../src/controller/policy/index.ts";
+import type { ServerMessage, WorkloadRef } from "../../../src/controller/policy/inbound.ts";
 import { compileServerRoutes } from "../../../src/rules/server-routes.ts";
 import { PolicyCluster, policyObject } from "../../support/policy-cluster.ts";
 
@@ -32,7 +31,7 @@ const WEB: WorkloadRef = { kind: "Pod", namespace: "emoji", name: "web-1" };
 
 function ask(cluster: PolicyCluster, workload = WEB, port = 8080): ServerMessage | undefined {
   let found: ServerMessage | undefined;
-  cluster.index.watchServer(workload, port, (value) => {
+  cluster.watchServer(workload, port, (value) => {
     found = value;
   })();
   return found;
@@ -65,7 +64,7 @@ for (const [proxyProtocol, expected] of PROTOCOLS)
   test(`Server.proxyProtocol ${proxyProtocol}`, () => {
     const message = ask(new PolicyCluster().apply(pod, server({ proxyProtocol })))!;
     assert.is(kindOf(message), expected);
-    assert.equal(message.labels, { group: POLICY, kind: "server", name: "web" });
+    assert.equal({ ...message.labels }, { group: POLICY, kind: "server", name: "web" });
   });
 
 const ACCESS: [string | undefined, string[]][] = [
@@ -85,7 +84,7 @@ for (const [accessPolicy, expected] of ACCESS)
 
 test("a port that no Server selects keeps the defaults", () => {
   const cluster = new PolicyCluster().apply(pod, server({ port: 9090 }));
-  assert.equal(ask(cluster)!.labels, { group: "", kind: "default", name: "all-unauthenticated" });
+  assert.equal({ ...ask(cluster)!.labels }, { group: "", kind: "default", name: "all-unauthenticated" });
   cluster.apply(server({ podSelector: { matchLabels: { app: "api" } } }));
   assert.is(ask(cluster)!.labels["kind"], "default");
 });
@@ -139,7 +138,7 @@ test("an authentication that comes, changes and goes takes its policy with it", 
     }),
   );
   const seen: (string | undefined)[] = [];
-  cluster.index.watchServer(WEB, 8080, (message) => {
+  cluster.watchServer(WEB, 8080, (message) => {
     const authz = message!.authorizations[0];
     const { identities, suffixes } = authz?.authentication?.meshTLS?.identities ?? {};
     seen.push(
@@ -370,6 +369,48 @@ test("ExternalWorkloads have Servers and defaults of their own", () => {
     server({ podSelector: undefined, externalWorkloadSelector: { matchLabels: { app: "web" } } }, "vms"),
   );
   assert.is(ask(cluster, ref)!.labels["name"], "vms");
+});
+
+const hearing = (cluster: PolicyCluster) => {
+  const seen: string[] = [];
+  cluster.watchServer(WEB, 8080, (message) =>
+    seen.push(message ? `${message.labels["name"]} ${admits(message)}` : "nothing"),
+  );
+  return seen;
+};
+
+test("a port whose Server goes is told what rules it then, never that there is nothing", () => {
+  const cluster = new PolicyCluster().apply(pod, server({}, "web"));
+  const seen = hearing(cluster);
+  cluster.delete(server({}, "web")).delete(pod);
+  assert.equal(seen, ["web ", "all-unauthenticated default all-unauthenticated", "nothing"]);
+});
+
+test("a port that another Server takes over is not told what its old one says meanwhile", () => {
+  let settle = () => {};
+  const cluster = new PolicyCluster({}, undefined, (fn) => {
+    settle = fn;
+  });
+  const older = server({}, "older");
+  cluster.apply(pod, server({}, "younger"));
+  settle();
+  const seen = hearing(cluster);
+  cluster.apply(server({ accessPolicy: "all-unauthenticated" }, "younger"), older);
+  settle();
+  assert.equal(seen, ["younger ", "older "]);
+});
+
+test("pods with one Server are told one message, encoded once", () => {
+  const cluster = new PolicyCluster().apply(server());
+  const told: unknown[] = [];
+  for (const name of ["one", "two"]) {
+    cluster.apply({ ...pod, metadata: { ...pod.metadata, name } });
+    const listener = { update: (frame: Buffer | undefined) => told.push(frame) };
+    cluster.index.watchServer({ kind: "Pod", namespace: "emoji", name }, 8080, listener);
+  }
+  cluster.apply(server({ accessPolicy: "audit" }));
+  assert.equal(cluster.index.watched, { ports: 2, servers: 1, policies: 0 });
+  assert.ok(told[2] !== undefined && told[2] === told[3]);
 });
 
 test.run();

@@ -2,8 +2,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { addressText } from "../../../src/api/address.ts";
-import { decode, encode, type MessageOf } from "../../../src/api/codec.ts";
-import { OutboundPolicy } from "../../../src/api/outbound.ts";
+import type { MessageOf } from "../../../src/api/codec.ts";
+import type { OutboundPolicy } from "../../../src/api/outbound.ts";
 import { durationMs } from "../../../src/api/time.ts";
 import type { OutboundTarget } from "../../../src/controller/policy/index.ts";
 import { policyRoutes } from "../../../src/rules/outbound-routes.ts";
@@ -47,8 +47,8 @@ const httpRoute = (
 /** As it comes over the wire. */
 function ask(cluster: PolicyCluster, target: OutboundTarget = WEB, client = "emoji"): Policy | undefined {
   let found: Policy | undefined;
-  cluster.index.watchOutbound(target, client, (policy) => {
-    found = policy && decode(OutboundPolicy, encode(OutboundPolicy, policy));
+  cluster.watchOutbound(target, client, (policy) => {
+    found = policy;
   })();
   return found;
 }
@@ -251,7 +251,7 @@ test("a backend that comes and goes is told to whoever watches", () => {
     httpRoute("one", { rules: [{ backendRefs: [{ name: "api", port: 80 }] }] }),
   );
   const seen: boolean[] = [];
-  cluster.index.watchOutbound(WEB, "emoji", (policy) =>
+  cluster.watchOutbound(WEB, "emoji", (policy) =>
     seen.push(JSON.stringify(policy?.protocol).includes("not found")),
   );
   cluster.apply(service("api"), service("unrelated")).delete(service("api"));

@@ -214,7 +214,7 @@ for (const kind of ["Pod", "ExternalWorkload"] as const)
         const asked: WorkloadRef = { kind, namespace: ns, name: workload };
         QUESTIONS.push({
           text: `${kind} ${ns}/${workload}:${port}`,
-          ask: ({ index }, listener) => index.watchServer(asked, port, listener),
+          ask: (cluster, listener) => cluster.watchServer(asked, port, listener),
         });
       }
 for (const client of NAMESPACES) {
@@ -228,31 +228,36 @@ for (const client of NAMESPACES) {
   for (const target of targets)
     QUESTIONS.push({
       text: `${JSON.stringify(target)} for ${client}`,
-      ask: ({ index }, listener) => index.watchOutbound(target, client, listener),
+      ask: (cluster, listener) => cluster.watchOutbound(target, client, listener),
     });
 }
 
 test("after any changes, every watcher knows what a new index would say", () => {
-  const step = fc.record({ object: OBJECTS, remove: fc.boolean() });
+  const step = fc.record({ object: OBJECTS, remove: fc.boolean(), late: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { minLength: 1, maxLength: 40, size: "max" }), (steps) => {
-      const cluster = new PolicyCluster();
+      let due = () => {};
+      const cluster = new PolicyCluster({}, undefined, (settle) => {
+        due = settle;
+      });
       const told = QUESTIONS.map(() => undefined as unknown);
       const stops = QUESTIONS.map((question, index) =>
         question.ask(cluster, (answer) => {
           told[index] = answer;
         }),
       );
-      for (const { object, remove } of steps) {
+      for (const { object, remove, late } of steps) {
         if (remove) cluster.delete(object);
         else cluster.apply(object);
+        if (!late) due();
       }
+      due();
       const fresh = new PolicyCluster().apply(...cluster.objects);
       QUESTIONS.forEach((question, index) => {
         question.ask(fresh, (answer) => assert.equal(told[index], answer, question.text))();
       });
       for (const stop of stops) stop();
-      assert.equal(cluster.index.watched, { servers: 0, policies: 0 });
+      assert.equal(cluster.index.watched, { ports: 0, servers: 0, policies: 0 });
     }),
     { numRuns: 300 },
   );

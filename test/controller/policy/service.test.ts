@@ -373,10 +373,13 @@ test("clients of many namespaces are told one message", () =>
     index.putService(service());
     const told: unknown[] = [];
     for (const client of ["a", "b"])
-      index.watchOutbound({ kind: "address", ip: "10.96.1.1", port: 80 }, client, (policy) =>
-        told.push(policy),
-      );
-    assert.ok(told[0] !== undefined && told[0] === told[1]);
+      index.watchOutbound({ kind: "address", ip: "10.96.1.1", port: 80 }, client, {
+        update: (frame) => told.push(frame),
+      });
+    index.putService(service({}, { "timeout.linkerd.io/request": "1s" }));
+    assert.equal(told[0], told[1]);
+    assert.ok(told[2] !== undefined && told[2] === told[3], "encoded once");
+    assert.is(index.watched.policies, 1);
   }));
 
 test("who asks for what is not there leaves nothing behind", () =>
@@ -387,7 +390,7 @@ test("who asks for what is not there leaves nothing behind", () =>
       client.call(Watch, { sourceWorkload: WORKLOAD, authority: "nobody.emoji.svc.cluster.local:80" }),
     ];
     for (const call of calls) assert.is(await call.end(), STATUS.NOT_FOUND);
-    await until(() => index.watched.servers + index.watched.policies === 0, 5_000, "views to be let go");
+    await until(() => index.watched.ports + index.watched.policies === 0, 5_000, "views to be let go");
   }));
 
 test.run();

@@ -1,7 +1,13 @@
 // Tables tell of a change whoever read what changed, and nobody else.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type Dependent, Graph, Reading, Table } from "../../../src/controller/policy/tables.ts";
+import {
+  type Computed,
+  type Dependent,
+  Graph,
+  Reading,
+  Table,
+} from "../../../src/controller/policy/tables.ts";
 
 const test = suite("tables");
 
@@ -87,23 +93,32 @@ test("what was read before concerns nobody after `forget`", () => {
   assert.is(watcher.take(), 0);
 });
 
-test("a change recomputes once what was told of it often, and what it makes change in turn", () => {
+test("a change brings up to date once what was told of it often, in stages, and what it makes change in turn", () => {
   const graph = new Graph();
   const runs: string[] = [];
-  const second = () => runs.push("second");
-  const first = () => {
-    runs.push("first");
-    graph.add(second);
+  const computed = (name: string, stage: number, refresh = () => {}): Computed => ({
+    stage,
+    refresh() {
+      runs.push(name);
+      refresh();
+    },
+  });
+  const last = computed("last", 1);
+  const first = computed("first", 0, () => {
+    graph.add(last);
     graph.settle();
-  };
-  graph.add(first);
-  graph.add(first);
+  });
+  const late = computed("late", 1, () => graph.add(early));
+  const early = computed("early", 0);
+  for (const one of [late, first, first]) graph.add(one);
+  assert.ok(graph.has(first) && !graph.has(last) && !graph.isSettled);
   graph.settle();
-  assert.equal(runs, ["first", "second"]);
+  assert.equal(runs, ["first", "late", "early", "last"]);
+  assert.ok(graph.isSettled);
   graph.add(first);
   graph.cancel(first);
   graph.settle();
-  assert.is(runs.length, 2);
+  assert.is(runs.length, 4);
 });
 
 test.run();

@@ -150,7 +150,7 @@ const VM: WorkloadRef = { kind: "ExternalWorkload", namespace: "emoji", name: "v
 const POD: WorkloadRef = { kind: "Pod", namespace: "emoji", name: "web-1" };
 const serverOf = (workload: WorkloadRef, ...objects: readonly KubeObject[]) => {
   let found: string[] = [];
-  new PolicyCluster().apply(...objects).index.watchServer(workload, 8080, (server) => {
+  new PolicyCluster().apply(...objects).watchServer(workload, 8080, (server) => {
     const [protocol] = Object.entries(server!.protocol!).find(([, value]) => value !== undefined)!;
     found = [server!.labels["name"]!, protocol];
   })();

@@ -1,7 +1,6 @@
 // Who may come: fields of Servers, authorizations, authentications and rate limits, by the clients that get through.
 
-import type { WorkloadRef } from "../../../src/controller/policy/inbound.ts";
-import type { ServerMessage } from "../../../src/controller/policy/index.ts";
+import type { ServerMessage, WorkloadRef } from "../../../src/controller/policy/inbound.ts";
 import type { KubeObject } from "../../../src/kube/types.ts";
 import { type Client, compileAuthorization } from "../../../src/rules/authorization.ts";
 import { PolicyCluster, policyObject } from "../../support/policy-cluster.ts";
@@ -38,7 +37,7 @@ const VM: WorkloadRef = { kind: "ExternalWorkload", namespace: "emoji", name: "v
 
 function ask(objects: readonly KubeObject[], workload = WEB, port = 8080): ServerMessage {
   let found: ServerMessage | undefined;
-  new PolicyCluster().apply(pod, machine, ...objects).index.watchServer(workload, port, (value) => {
+  new PolicyCluster().apply(pod, machine, ...objects).watchServer(workload, port, (value) => {
     found = value;
   })();
   return found!;

@@ -1,7 +1,7 @@
 // Where traffic goes: fields of routes, EgressNetworks and TrafficSplits, and annotations of what they are attached to, by
 // what the proxy decides with the policy that it is told.
-import { decode, encode, type MessageOf } from "../../../src/api/codec.ts";
-import { OutboundPolicy } from "../../../src/api/outbound.ts";
+import type { MessageOf } from "../../../src/api/codec.ts";
+import type { OutboundPolicy } from "../../../src/api/outbound.ts";
 import { durationMs } from "../../../src/api/time.ts";
 import type { OutboundTarget } from "../../../src/controller/policy/index.ts";
 import type { KubeObject } from "../../../src/kube/types.ts";
@@ -38,8 +38,8 @@ const AROUND = [web, service("api", "10.96.1.2"), service("api", "10.96.2.2", "v
 /** What a client's proxy is told, as it comes over the wire. */
 function told(objects: readonly KubeObject[], target = WEB): Policy {
   let found: Policy | undefined;
-  new PolicyCluster().apply(...AROUND, ...objects).index.watchOutbound(target, "emoji", (policy) => {
-    found = policy && decode(OutboundPolicy, encode(OutboundPolicy, policy));
+  new PolicyCluster().apply(...AROUND, ...objects).watchOutbound(target, "emoji", (policy) => {
+    found = policy;
   })();
   return found!;
 }
