@@ -19,7 +19,9 @@ export interface BenchObject {
   readonly name: string;
   /** RFC 3339 */
   readonly created?: string;
+  readonly generation?: number;
   readonly spec: object;
+  readonly status?: object;
 }
 
 interface BenchPod {
@@ -35,6 +37,9 @@ export const ZONES = ["zone-a", "zone-b", "zone-c"] as const;
 const PAGE = 500;
 const FIRST_IP = 0x0a01_0000;
 const SLICES = "/apis/discovery.k8s.io/v1/endpointslices";
+const LEASES = /^\/apis\/coordination\.k8s\.io\/v1\/namespaces\/[^/]+\/leases(\/|$)/;
+/** A status: group and version, namespace, resource, name. */
+const STATUS = /^(\/apis\/[^/]+\/[^/]+)\/namespaces\/([^/]+)\/([^/]+)\/([^/]+)\/status$/;
 const DAY = "2026-01-01T00:00:00Z";
 
 const text = (ip: number) => [24, 16, 8, 0].map((shift) => (ip >>> shift) & 255).join(".");
@@ -84,6 +89,9 @@ export class BenchCluster {
   #version = 1;
   #nextIp = FIRST_IP;
   #nextPod = 0;
+  #lease: string | undefined;
+  /** Whether there are Leases to be had: then the controller leads, and writes statuses. */
+  leads = false;
 
   constructor({ services, endpoints, namespaces }: ClusterSize) {
     this.#namespaces = namespaces;
@@ -122,17 +130,17 @@ export class BenchCluster {
 
   /** Creates a custom resource, or writes it anew. */
   put(object: BenchObject): void {
-    const { path, namespace, name, created = DAY, spec } = object;
+    const { path, namespace, name, created = DAY, generation = 1, spec, status } = object;
     const collection = this.#custom.get(path) ?? new Map<string, string>();
     this.#custom.set(path, collection);
     const metadata = {
       ...this.#meta(name, namespace),
       creationTimestamp: created,
-      generation: this.#version,
+      generation,
     };
     const key = `${namespace}/${name}`;
     const type = collection.has(key) ? "MODIFIED" : "ADDED";
-    const json = JSON.stringify({ metadata, spec });
+    const json = JSON.stringify({ metadata, spec, status });
     collection.set(key, json);
     this.#tell(path, `{"type":"${type}","object":${json}}\n`);
   }
@@ -261,9 +269,42 @@ export class BenchCluster {
       : { resources: kept.map(([, , name]) => ({ name })) };
   }
 
+  /** The Lease, which whoever asks gets, and statuses, which are told to those who watch. */
+  async #write(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.setHeader("content-type", "application/json");
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    const refuse = (code: number) =>
+      response.writeHead(code).end(JSON.stringify({ kind: "Status", code, reason: "Refused" }));
+    if (LEASES.test(path)) {
+      if (request.method !== "GET") this.#lease = body;
+      if (this.#lease) response.end(this.#lease);
+      else refuse(404);
+      return;
+    }
+    const [, group, namespace, resource, name] = STATUS.exec(path) ?? [];
+    const collection = this.#custom.get(`${group}/${resource}`);
+    const json = collection?.get(`${namespace}/${name}`);
+    if (json === undefined) {
+      refuse(404);
+      return;
+    }
+    const object = JSON.parse(json) as { metadata: { resourceVersion: string } };
+    const patch = JSON.parse(body) as { metadata?: { resourceVersion?: string }; status: object };
+    if (patch.metadata?.resourceVersion !== object.metadata.resourceVersion) {
+      refuse(409);
+      return;
+    }
+    this.#version += 1;
+    const metadata = { ...object.metadata, resourceVersion: String(this.#version) };
+    const now = JSON.stringify({ ...object, metadata, status: patch.status });
+    collection!.set(`${namespace}/${name}`, now);
+    this.#tell(`${group}/${resource}`, `{"type":"MODIFIED","object":${now}}\n`);
+    response.end(now);
+  }
+
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? "/", "http://x");
-    request.resume();
     response.setHeader("content-type", "application/json");
     const known =
       /^\/api\/v1\/(namespaces|nodes|services|pods)$|\/endpointslices$/.test(url.pathname) ||
@@ -273,8 +314,12 @@ export class BenchCluster {
       response.end(JSON.stringify(described));
       return;
     }
+    if (this.leads && (request.method !== "GET" || LEASES.test(url.pathname))) {
+      void this.#write(url.pathname, request, response);
+      return;
+    }
     if (!known || request.method !== "GET") {
-      // No Lease to be had.
+      request.resume();
       response.writeHead(404).end(JSON.stringify({ kind: "Status", code: 404, reason: "NotFound" }));
       return;
     }

@@ -31,11 +31,38 @@ export function markedIn(bytes: Buffer, from: number, to: number, visit: (id: nu
   visit(id);
 }
 
-/** @param path of the second of two matches */
-const route = (cluster: BenchCluster, service: number, path: string): BenchObject => ({
+/**
+ * @param path of the second of two matches
+ * @param change since when it is as it is
+ */
+const route = (cluster: BenchCluster, service: number, path: string, change: number): BenchObject => ({
   path: ROUTES,
   namespace: cluster.namespaceOf(service),
   name: `service-${service}`,
+  generation: change + 1,
+  // Of the generation at the start: the leader has nothing to write then.
+  status: {
+    parents: [
+      {
+        parentRef: {
+          group: "core",
+          kind: "Service",
+          namespace: cluster.namespaceOf(service),
+          name: `service-${service}`,
+          port: 80,
+        },
+        controllerName: "linkerd.io/policy-controller",
+        conditions: ["Accepted", "ResolvedRefs"].map((type) => ({
+          type,
+          status: "True",
+          reason: type,
+          message: "",
+          observedGeneration: 1,
+          lastTransitionTime: new Date(DAY_MS).toISOString(),
+        })),
+      },
+    ],
+  },
   spec: {
     parentRefs: [{ group: "", kind: "Service", name: `service-${service}`, port: 80 }],
     rules: [
@@ -86,12 +113,16 @@ const admission = (namespace: string): BenchObject => ({
   },
 });
 
-/** @param kind what changes */
+/**
+ * @param kind what changes
+ * @param leads whether the controller is the replica that writes statuses, as one of them is
+ */
 export const policySubject =
-  (kind: PolicyChange): SubjectOf =>
+  (kind: PolicyChange, leads = true): SubjectOf =>
   (cluster, load) => {
+    cluster.leads = leads;
     for (let service = 0; service < load.services; service += 1) {
-      cluster.put(route(cluster, service, "other"));
+      cluster.put(route(cluster, service, "other", 0));
       cluster.put(server(cluster, service, `service-${service}`, 0));
     }
     for (let at = 0; at < load.namespaces; at += 1) {
@@ -140,7 +171,7 @@ const CHANGES: Readonly<Record<PolicyChange, Changing>> = {
       const id = number + 1;
       const replaces = last[service]!;
       last[service] = id;
-      cluster.put(route(cluster, service, markOf(id)));
+      cluster.put(route(cluster, service, markOf(id), id));
       return { id, replaces, watchers: watchers[service]! };
     };
   },
