@@ -39,14 +39,14 @@ export async function followCluster(process: ControllerProcess, sinks: ClusterSi
   const follow = <T extends KubeObject, R>(
     path: string,
     sink: Sink<R> | undefined,
-    toRecord: (object: T) => R,
+    toRecord: (object: T, old: R | undefined) => R,
   ) => {
     if (!sink) return undefined;
     const reflector = process.reflect<Recorded<R>>({
       path,
-      transform: (object) => ({
+      transform: (object, old) => ({
         metadata: essentialMetadata(object),
-        record: toRecord(object as unknown as T),
+        record: toRecord(object as unknown as T, old?.record),
       }),
     });
     reflector.on({

@@ -95,14 +95,19 @@ export interface EndpointRecord {
   readonly forZones: readonly string[] | undefined;
   readonly forNodes: readonly string[] | undefined;
   /** What is behind it, in the slice's namespace; its uid where the slice says it. */
-  readonly target:
-    | {
-        readonly kind: "Pod" | "ExternalWorkload";
-        readonly name: string;
-        readonly uid: string | undefined;
-      }
-    | undefined;
+  readonly target: TargetReference | undefined;
 }
+
+export interface TargetReference {
+  readonly kind: "Pod" | "ExternalWorkload";
+  readonly name: string;
+  readonly uid: string | undefined;
+  /** What it is found by. */
+  readonly key: string;
+}
+
+/** What pods and ExternalWorkloads are found by. */
+export const targetKey = (kind: string, namespace: string, name: string) => `${kind}/${namespace}/${name}`;
 
 export interface NodeRecord {
   readonly name: string;
@@ -243,15 +248,17 @@ function remoteOf(labels: Readonly<Record<string, string>> = {}): ServiceRecord[
   return cluster === undefined || service === undefined ? undefined : { cluster, service };
 }
 
-const namesOf = (list: readonly { readonly name: string }[] | undefined): string[] | undefined =>
+const namesOf = (list: Names): string[] | undefined =>
   list && list.length > 0 ? list.map(({ name }) => intern(name)) : undefined;
 
-export function sliceRecord(slice: EndpointSlice): SliceRecord {
+/** @param old what the slice was before: its endpoints that are the same stay the same objects, that none grows old in vain */
+export function sliceRecord(slice: EndpointSlice, old?: SliceRecord): SliceRecord {
   const { metadata, addressType } = slice;
+  const namespace = intern(metadata.namespace ?? "");
   const identity = metadata.annotations?.[KEYS.remoteGatewayIdentity];
   const authority = metadata.annotations?.[KEYS.remoteServiceName];
   return {
-    namespace: intern(metadata.namespace ?? ""),
+    namespace,
     name: metadata.name,
     service: intern(metadata.labels?.["kubernetes.io/service-name"] ?? ""),
     family: addressType === "IPv6" ? 6 : 4,
@@ -259,33 +266,85 @@ export function sliceRecord(slice: EndpointSlice): SliceRecord {
       .filter((port) => (port.protocol ?? "TCP") === "TCP" && port.port !== undefined)
       .map((port) => ({ name: port.name ?? "", port: port.port! })),
     // Names are not addresses (addressType FQDN).
-    endpoints: addressType === "FQDN" ? [] : (slice.endpoints ?? []).flatMap(endpointRecord),
+    endpoints:
+      addressType === "FQDN" ? [] : endpointsOf(slice.endpoints ?? [], namespace, old?.endpoints ?? []),
     gateway: identity && authority ? { identity, authority } : undefined,
   };
 }
 
-/** None for an endpoint that takes no connections. */
-function endpointRecord(endpoint: NonNullable<EndpointSlice["endpoints"]>[number]): EndpointRecord[] {
-  const { addresses, conditions = {}, hints, targetRef } = endpoint;
-  // An absent condition means ready (EndpointSlice v1).
-  const ready = conditions.ready !== false;
-  if (addresses.length === 0 || !(ready || (conditions.serving && conditions.terminating))) return [];
-  const kind = targetRef?.kind;
-  return [
-    {
-      ip: addressOfText(addresses[0]!),
-      ready,
-      hostname: endpoint.hostname,
-      zone: endpoint.zone && intern(endpoint.zone),
-      nodeName: endpoint.nodeName && intern(endpoint.nodeName),
-      forZones: namesOf(hints?.forZones),
-      forNodes: namesOf(hints?.forNodes),
-      target:
-        (kind === "Pod" || kind === "ExternalWorkload") && targetRef?.name !== undefined
-          ? { kind, name: targetRef.name, uid: targetRef.uid }
-          : undefined,
-    },
-  ];
+type SliceEndpoint = NonNullable<EndpointSlice["endpoints"]>[number];
+
+/** Those that take connections. */
+function endpointsOf(
+  endpoints: readonly SliceEndpoint[],
+  namespace: string,
+  old: readonly EndpointRecord[],
+): EndpointRecord[] {
+  const out: EndpointRecord[] = [];
+  let byIp: Map<string, EndpointRecord> | undefined;
+  for (const endpoint of endpoints) {
+    const [address] = endpoint.addresses;
+    if (address === undefined || !(isReady(endpoint) || isServing(endpoint))) continue;
+    // Nearly always at the same place.
+    let known = old[out.length];
+    if (known !== undefined && known.ip !== address) {
+      byIp ??= new Map(old.map((each) => [each.ip, each]));
+      known = byIp.get(address);
+    }
+    out.push(known && isSame(known, endpoint) ? known : endpointRecord(endpoint, address, namespace));
+  }
+  return out;
+}
+
+// An absent condition means ready (EndpointSlice v1).
+const isReady = ({ conditions = {} }: SliceEndpoint) => conditions.ready !== false;
+const isServing = ({ conditions = {} }: SliceEndpoint) => conditions.serving && conditions.terminating;
+
+/** Whether the record of an endpoint would be the same, all but for its address. */
+function isSame(known: EndpointRecord, endpoint: SliceEndpoint): boolean {
+  const { hints, targetRef } = endpoint;
+  const { target } = known;
+  return (
+    known.ready === isReady(endpoint) &&
+    known.zone === (endpoint.zone || undefined) &&
+    known.nodeName === (endpoint.nodeName || undefined) &&
+    known.hostname === endpoint.hostname &&
+    haveSameNames(known.forZones, hints?.forZones) &&
+    haveSameNames(known.forNodes, hints?.forNodes) &&
+    (isTarget(targetRef)
+      ? target?.name === targetRef.name && target.kind === targetRef.kind && target.uid === targetRef.uid
+      : target === undefined)
+  );
+}
+
+const haveSameNames = (known: readonly string[] | undefined, list: Names = []) =>
+  known === undefined
+    ? list.length === 0
+    : known.length === list.length && list.every(({ name }, at) => name === known[at]);
+
+type Names = readonly { readonly name: string }[] | undefined;
+
+type TargetRef = NonNullable<SliceEndpoint["targetRef"]>;
+
+const isTarget = (
+  ref: TargetRef | undefined,
+): ref is TargetRef & { readonly kind: TargetReference["kind"]; readonly name: string } =>
+  (ref?.kind === "Pod" || ref?.kind === "ExternalWorkload") && ref.name !== undefined;
+
+function endpointRecord(endpoint: SliceEndpoint, address: string, namespace: string): EndpointRecord {
+  const { hostname, zone, nodeName, hints, targetRef: ref } = endpoint;
+  return {
+    ip: addressOfText(address),
+    ready: isReady(endpoint),
+    hostname,
+    zone: zone ? intern(zone) : undefined,
+    nodeName: nodeName ? intern(nodeName) : undefined,
+    forZones: namesOf(hints?.forZones),
+    forNodes: namesOf(hints?.forNodes),
+    target: isTarget(ref)
+      ? { kind: ref.kind, name: ref.name, uid: ref.uid, key: targetKey(ref.kind, namespace, ref.name) }
+      : undefined,
+  };
 }
 
 export const nodeRecord = (node: Node): NodeRecord => ({

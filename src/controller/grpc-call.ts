@@ -9,6 +9,7 @@ import { ERROR } from "../http2/frame.ts";
 import type { Header } from "../http2/hpack.ts";
 import type { Http2Stream, StreamHandler } from "../http2/stream.ts";
 import type { Clock, Timer } from "../util/clock.ts";
+import type { Channel, GrpcChannel } from "./grpc-channel.ts";
 
 /** What hears that a stream is over. */
 export type CloseListener = (() => void) | { close(): void };
@@ -26,6 +27,9 @@ export interface Sender<T> {
    * when the stream is over by now, as one is whose first answer was its end.
    */
   whenClosed(listener: CloseListener): void;
+  /** The way to the stream for who tells many of them the same. */
+  readonly channel: Channel;
+  readonly stream: Http2Stream;
 }
 
 /** A message as it is sent, for those that go to many. */
@@ -65,8 +69,10 @@ export interface CallConnection {
   readonly waiting: Map<GrpcCall, Deframer | undefined>;
   /** Of those calls that have one. */
   readonly deadlines: Map<GrpcCall, Timer>;
-  /** Has the call send a message by `sendNow`, at the end of this turn. */
-  sendLater(call: GrpcCall, message: Buffer): void;
+  /** Of the calls of a method. */
+  channelOf(method: Handled): GrpcChannel;
+  /** Sends a message at the end of this turn. */
+  sendLater(stream: Http2Stream, message: Buffer): void;
   /** Has all of those sent that wait for it. */
   sendPending(): void;
 }
@@ -80,7 +86,7 @@ const OVER = 1 << 3;
 /** Messages for the caller are cut to this many characters: they travel in a header. */
 const MAX_MESSAGE = 1_000;
 const CONTENT_TYPE: Header = ["content-type", "application/grpc"];
-const ANSWER: readonly Header[] = [[":status", "200"], CONTENT_TYPE];
+export const ANSWER: readonly Header[] = [[":status", "200"], CONTENT_TYPE];
 const NOT_GRPC: readonly Header[] = [[":status", "415"]];
 const ENDED_WELL: readonly Header[] = [["grpc-status", String(STATUS.OK)]];
 const FRAMES = new WeakMap<object, Buffer>();
@@ -103,8 +109,8 @@ function tell(listener: CloseListener): void {
 
 export class GrpcCall implements StreamHandler, Sender<unknown> {
   readonly #connection: CallConnection;
-  readonly #stream: Http2Stream;
-  #method: Handled | undefined;
+  readonly stream: Http2Stream;
+  #channel: GrpcChannel | undefined;
   #listener: CloseListener | undefined;
   #state = 0;
   /** How it ended. */
@@ -112,18 +118,18 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
 
   constructor(connection: CallConnection, stream: Http2Stream) {
     this.#connection = connection;
-    this.#stream = stream;
+    this.stream = stream;
     connection.waiting.set(this, undefined);
   }
 
   /** When it came, whole ms, monotonic. */
   get began(): number {
-    return this.#stream.begun;
+    return this.stream.begun;
   }
 
   /** Its method has the request, and sends a stream of answers. */
   get streams(): boolean {
-    return (this.#state & BEGUN) !== 0 && this.#method!.streams;
+    return (this.#state & BEGUN) !== 0 && this.channel.method.streams;
   }
 
   // ---- the request ----
@@ -143,15 +149,16 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     if (!post || !grpc) {
       this.#take();
       this.#state |= ENDED;
-      machine.sendHeaders(this.#stream, NOT_GRPC, true);
+      machine.sendHeaders(this.stream, NOT_GRPC, true);
       this.#stopRequest();
       return;
     }
-    this.#method = owner.methodAt(path);
-    if (!this.#method) {
+    const method = owner.methodAt(path);
+    if (!method) {
       this.#refuse(STATUS.UNIMPLEMENTED, `no such method: ${path}`);
       return;
     }
+    this.#channel = this.#connection.channelOf(method);
     const deadline = grpcTimeoutMs(timeout);
     if (deadline !== undefined)
       this.#connection.deadlines.set(
@@ -163,7 +170,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
 
   onData(chunk: Buffer, end: boolean): void {
     const { owner, machine, waiting } = this.#connection;
-    machine.consume(this.#stream, chunk.length);
+    machine.consume(this.stream, chunk.length);
     // What follows the one message, or a refusal, is dropped.
     if ((this.#state & TAKEN) !== 0) return;
     let message: Buffer | undefined;
@@ -193,7 +200,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     owner.clock.clear(deadlines.get(this));
     deadlines.delete(this);
     this.#state |= TAKEN | OVER;
-    this.#method?.ended(this);
+    this.#channel?.method.ended(this);
     const listener = this.#listener;
     this.#listener = undefined;
     if (listener) tell(listener);
@@ -216,7 +223,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   #begin(message: Buffer): void {
     this.#take();
     this.#state |= BEGUN;
-    const method = this.#method!;
+    const { method } = this.channel;
     try {
       method.begin(this, message);
     } catch (error) {
@@ -242,41 +249,40 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
   }
 
   get closed(): boolean {
-    return (this.#state & ENDED) !== 0 || this.#stream.closed;
+    return (this.#state & ENDED) !== 0 || this.stream.closed;
+  }
+
+  /** There once its headers have come. */
+  get channel(): GrpcChannel {
+    return this.#channel!;
   }
 
   send(message: object): void {
     if (this.closed) return;
     let bytes = FRAMES.get(message);
     if (!bytes) {
-      bytes = encodeFrame(this.#method!.response, message);
+      bytes = encodeFrame(this.channel.method.response, message);
       FRAMES.set(message, bytes);
     }
     this.sendFrame(bytes);
   }
 
+  sendFrame(bytes: Buffer): void {
+    if (!this.closed) this.channel.sendFrame(this.stream, bytes);
+  }
+
   /** Bytes that the caller has not taken yet. */
   get queued(): number {
-    return this.#stream.queued;
+    return this.stream.queued;
   }
 
-  sendFrame(bytes: Buffer): void {
-    if (this.closed) return;
-    this.#method!.sent?.();
-    this.#connection.sendLater(this, bytes);
-  }
-
-  /** For the connection: it is the message's turn. */
-  sendNow(bytes: Buffer): void {
-    if (this.closed) return;
-    const { machine, owner } = this.#connection;
-    if (!this.#stream.answered) machine.sendHeaders(this.#stream, ANSWER, false);
-    machine.sendData(this.#stream, bytes, false);
-    if (this.#stream.queued <= owner.maxQueued) return;
+  /** The caller does not take its messages. */
+  cut(): void {
     this.#state |= ENDED;
     this.code = STATUS.RESOURCE_EXHAUSTED;
-    this.#method!.cut?.();
-    machine.reset(this.#stream, ERROR.ENHANCE_YOUR_CALM, "the subscriber does not keep up");
+    this.channel.method.cut?.();
+    const { machine } = this.#connection;
+    machine.reset(this.stream, ERROR.ENHANCE_YOUR_CALM, "the subscriber does not keep up");
   }
 
   end(error?: GrpcError): void {
@@ -286,7 +292,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     this.#state |= ENDED;
     this.code = error?.code ?? STATUS.OK;
     const { machine } = this.#connection;
-    const stream = this.#stream;
+    const stream = this.stream;
     const trailers = error ? trailersOf(error) : ENDED_WELL;
     if (stream.answered) machine.sendHeaders(stream, trailers, true);
     else machine.sendHeaders(stream, [...ANSWER, ...trailers], true);
@@ -295,7 +301,7 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
 
   /** An answer that is whole needs no more of the request (RFC 9113 §8.1). */
   #stopRequest(): void {
-    const stream = this.#stream;
+    const stream = this.stream;
     if (!stream.closed && !stream.remoteEnded)
       this.#connection.machine.reset(stream, ERROR.NO_ERROR, "answered");
   }

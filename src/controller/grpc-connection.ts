@@ -4,10 +4,11 @@ import type { Deframer } from "../api/grpc-frame.ts";
 import { Http2Connection } from "../http2/connection.ts";
 import { ERROR } from "../http2/frame.ts";
 import { KeepAlive } from "../http2/keep-alive.ts";
-import { Http2Failure } from "../http2/stream.ts";
+import { Http2Failure, type Http2Stream } from "../http2/stream.ts";
 import { TurnWriter } from "../http2/turn-writer.ts";
 import type { Timer } from "../util/clock.ts";
-import { type CallConnection, type CallOwner, GrpcCall } from "./grpc-call.ts";
+import { ANSWER, type CallConnection, type CallOwner, GrpcCall, type Handled } from "./grpc-call.ts";
+import { GrpcChannel } from "./grpc-channel.ts";
 
 export interface ConnectionOwner extends CallOwner {
   readonly maxStreams: number;
@@ -36,8 +37,9 @@ export class GrpcConnection implements CallConnection {
   readonly #socket: Duplex;
   readonly #writer: TurnWriter;
   readonly #keepAlive: KeepAlive;
-  /** Messages of this turn, each behind the call that it is for: so many of these places, which are used again. */
-  #pending: (GrpcCall | Buffer | undefined)[] = [];
+  readonly #channels = new Map<Handled, GrpcChannel>();
+  /** Messages of this turn, each behind the stream that it is for: so many of these places, which are used again. */
+  #pending: (Http2Stream | Buffer | undefined)[] = [];
   #pendingCount = 0;
 
   constructor(socket: Duplex, owner: ConnectionOwner) {
@@ -87,13 +89,22 @@ export class GrpcConnection implements CallConnection {
     });
   }
 
+  channelOf(method: Handled): GrpcChannel {
+    let channel = this.#channels.get(method);
+    if (!channel) {
+      channel = new GrpcChannel(this, method);
+      this.#channels.set(method, channel);
+    }
+    return channel;
+  }
+
   /**
    * Sends a message at the end of this turn. A change is told on one stream each of many connections, and the next change
    * again: made into frames at once, all of them would wait side by side, each in memory of its own.
    */
-  sendLater(call: GrpcCall, message: Buffer): void {
+  sendLater(stream: Http2Stream, message: Buffer): void {
     if (this.#pendingCount === 0) this.#writer.announce();
-    this.#pending[this.#pendingCount] = call;
+    this.#pending[this.#pendingCount] = stream;
     this.#pending[this.#pendingCount + 1] = message;
     this.#pendingCount += 2;
   }
@@ -106,11 +117,19 @@ export class GrpcConnection implements CallConnection {
     this.#pendingCount = 0;
     if (count > 0) this.#pending = [];
     for (let at = 0; at < count; at += 2) {
-      (pending[at] as GrpcCall).sendNow(pending[at + 1] as Buffer);
+      this.#send(pending[at] as Http2Stream, pending[at + 1] as Buffer);
       pending[at] = undefined;
       pending[at + 1] = undefined;
     }
     if (this.#pendingCount === 0 && count <= MAX_PLACES) this.#pending = pending;
+  }
+
+  #send(stream: Http2Stream, message: Buffer): void {
+    if (stream.closed) return;
+    const { machine, owner } = this;
+    if (!stream.answered) machine.sendHeaders(stream, ANSWER, false);
+    const sent = machine.sendData(stream, message, false);
+    if (!sent && stream.queued > owner.maxQueued) (stream.handler as GrpcCall).cut();
   }
 
   /** All of it as one write, which goes out before the next connection's frames are made: they share their memory. */

@@ -13,6 +13,7 @@ import type { GrpcCall, Handled, Sender } from "./grpc-call.ts";
 import { type ConnectionOwner, GrpcConnection } from "./grpc-connection.ts";
 
 export { encodeFrame, type Sender } from "./grpc-call.ts";
+export type { Channel } from "./grpc-channel.ts";
 
 export interface GrpcServerOptions {
   readonly log: Logger;

@@ -19,8 +19,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly path: string;
   readonly labelSelector?: string | undefined;
   readonly fieldSelector?: string | undefined;
-  /** Keeps only what is needed of each object, to save memory. */
-  readonly transform?: (object: T) => T;
+  /** Keeps only what is needed of each object, to save memory; of what was kept of it before, all that is the same. */
+  readonly transform?: (object: T, old: T | undefined) => T;
   readonly clock?: Clock;
   /** Told of each failure; the reflector goes on by itself. */
   readonly onError?: (error: unknown) => void;
@@ -210,11 +210,11 @@ export class Reflector<T extends KubeObject = KubeObject> {
   }
 
   #put(object: T): void {
-    const kept = this.#options.transform?.(object) ?? object;
     const key = keyOf(object);
     const old = this.#objects.get(key);
-    const version = kept.metadata.resourceVersion;
+    const version = object.metadata.resourceVersion;
     if (old && version !== undefined && old.metadata.resourceVersion === version) return;
+    const kept = this.#options.transform?.(object, old) ?? object;
     this.#objects.set(key, kept);
     if (old && old.metadata.uid !== kept.metadata.uid) {
       // Deleted and made again while we did not look: handlers must not take it for a change.

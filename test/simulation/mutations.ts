@@ -9,8 +9,8 @@ import type { Mutation } from "./replica.ts";
 const telling = (change: (told: EndpointChange) => EndpointChange): Mutation["destination"] =>
   function mutate({ index }) {
     const watchEndpoints = index.watchEndpoints.bind(index);
-    index.watchEndpoints = (query, client, listener: Listener<EndpointChange>) =>
-      watchEndpoints(query, client, { update: (told) => listener.update(change(told)) });
+    index.watchEndpoints = (query, client, listener: Listener<EndpointChange>, key) =>
+      watchEndpoints(query, client, { update: (told, ...how) => listener.update(change(told), ...how) }, key);
   };
 
 /** Whoever had an address first has it for ever. */

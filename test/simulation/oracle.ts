@@ -148,6 +148,8 @@ export class FreshControlPlane {
       end: () => {},
       closed: false,
       whenClosed: () => {},
+      channel: { sendFrame: (_, bytes) => take(bytes), end: () => {} },
+      stream: undefined as never,
     };
     try {
       handle(request as never, sender as never);

@@ -5,13 +5,14 @@ import { byAge, type ServerRecord, type TrafficSplitRecord } from "../../rules/p
 import { chooseServer, selectsWorkload } from "../../rules/server-choice.ts";
 import { MultiMap } from "../../util/multi-map.ts";
 import { portSetHas } from "../../util/port-set.ts";
-import type {
-  EndpointRecord,
-  NamespaceRecord,
-  NodeRecord,
-  PodRecord,
-  ServiceRecord,
-  SliceRecord,
+import {
+  type EndpointRecord,
+  type NamespaceRecord,
+  type NodeRecord,
+  type PodRecord,
+  type ServiceRecord,
+  type SliceRecord,
+  targetKey,
 } from "../cluster-objects.ts";
 import { type Endpoint, isPod, type MeshFacts } from "./address.ts";
 import type { WorkloadRecord } from "./external-workload.ts";
@@ -24,8 +25,7 @@ export type Target = PodRecord | WorkloadRecord;
 export const keyOf = (namespace: string, name: string) => `${namespace}/${name}`;
 export const familyOf = (ip: string): 4 | 6 => (ip.includes(":") ? 6 : 4);
 export const addressKey = (ip: string, port: number) => `${ip} ${port}`;
-const targetKey = ({ kind, namespace, name }: Pick<Target, "kind" | "namespace" | "name">) =>
-  `${kind}/${namespace}/${name}`;
+const keyOfTarget = ({ kind, namespace, name }: Target) => targetKey(kind, namespace, name);
 const isLive = (target: Target) => (isPod(target) ? target.live : target.ready && !target.ending);
 
 /** Services go by `namespace/name`. What becomes of a change is the matter of who extends it. */
@@ -41,8 +41,8 @@ export abstract class ClusterRecords {
   readonly #splits = new Map<string, Map<string, TrafficSplitRecord>>();
   readonly #servers = new Map<string, Map<string, ServerRecord>>();
   readonly #slicesOf = new MultiMap<SliceRecord>();
-  /** Slices whose endpoints name a target. */
-  readonly #slicesOfTarget = new MultiMap<SliceRecord>();
+  /** Slices, by their keys, whose endpoints name a target. */
+  readonly #slicesOfTarget = new MultiMap<string>();
   readonly #serviceByIp = new Map<string, string>();
   /** Who says to have an address; those on their node's network aside. */
   readonly #targetsByIp = new MultiMap<Target>();
@@ -98,24 +98,36 @@ export abstract class ClusterRecords {
 
   putSlice(slice: SliceRecord): void {
     const key = keyOf(slice.namespace, slice.name);
-    this.#dropSlice(key);
+    const old = this.#slices.get(key);
+    if (old) this.#unlinkSlice(old);
     this.#slices.set(key, slice);
     this.#slicesOf.add(keyOf(slice.namespace, slice.service), slice);
-    for (const target of targetsOf(slice)) this.#slicesOfTarget.add(target, slice);
+    this.#relinkTargets(key, old?.endpoints ?? [], slice.endpoints);
     this.#touchServiceOf(slice);
   }
 
   removeSlice(namespace: string, name: string): void {
-    this.#dropSlice(keyOf(namespace, name));
-  }
-
-  #dropSlice(key: string): void {
+    const key = keyOf(namespace, name);
     const old = this.#slices.get(key);
     if (!old) return;
+    this.#unlinkSlice(old);
     this.#slices.delete(key);
+    this.#relinkTargets(key, old.endpoints, []);
+  }
+
+  #unlinkSlice(old: SliceRecord): void {
     this.#slicesOf.delete(keyOf(old.namespace, old.service), old);
-    for (const target of targetsOf(old)) this.#slicesOfTarget.delete(target, old);
     this.#touchServiceOf(old);
+  }
+
+  /** Of a slice: a change is of one endpoint or two, and the others are the same objects. */
+  #relinkTargets(slice: string, before: readonly EndpointRecord[], now: readonly EndpointRecord[]): void {
+    const gone = new Set(before);
+    const fresh = now.filter((endpoint) => !gone.delete(endpoint));
+    for (const { target } of gone) if (target) this.#slicesOfTarget.delete(target.key, slice);
+    // Of two endpoints of one target one may have stayed.
+    for (const { target } of gone.size > 0 ? now : fresh)
+      if (target) this.#slicesOfTarget.add(target.key, slice);
   }
 
   #touchServiceOf({ namespace, service }: SliceRecord): void {
@@ -146,7 +158,7 @@ export abstract class ClusterRecords {
   }
 
   removePod(namespace: string, name: string): void {
-    this.#removeTarget(targetKey({ kind: "Pod", namespace, name }));
+    this.#removeTarget(targetKey("Pod", namespace, name));
   }
 
   putWorkload(workload: WorkloadRecord): void {
@@ -154,11 +166,11 @@ export abstract class ClusterRecords {
   }
 
   removeWorkload(namespace: string, name: string): void {
-    this.#removeTarget(targetKey({ kind: "ExternalWorkload", namespace, name }));
+    this.#removeTarget(targetKey("ExternalWorkload", namespace, name));
   }
 
   #putTarget(target: Target): void {
-    const key = targetKey(target);
+    const key = keyOfTarget(target);
     // Nearly all changes of pods are of their status, and say nothing here.
     if (isDeepStrictEqual(this.#targets.get(key), target)) return;
     this.#unlinkTarget(key);
@@ -192,20 +204,24 @@ export abstract class ClusterRecords {
   }
 
   #touchTarget(key: string, target: Target): void {
-    for (const slice of this.#slicesOfTarget.get(key)) this.#touchServiceOf(slice);
+    this.#touchServicesOf(key);
     for (const ip of target.ips) {
       this.touchAddress(ip);
       // Who else says to have the address may have it now, or no more.
       for (const other of this.#targetsByIp.get(ip)) {
-        if (other === target) continue;
-        for (const slice of this.#slicesOfTarget.get(targetKey(other))) this.#touchServiceOf(slice);
+        if (other !== target) this.#touchServicesOf(keyOfTarget(other));
       }
     }
     if (isPod(target)) for (const { ip } of target.hostPorts) this.touchAddress(ip);
   }
 
+  /** Those with an endpoint that is the target. */
+  #touchServicesOf(target: string): void {
+    for (const slice of this.#slicesOfTarget.get(target)) this.#touchServiceOf(this.#slices.get(slice)!);
+  }
+
   pod(namespace: string, name: string): PodRecord | undefined {
-    return this.#targets.get(targetKey({ kind: "Pod", namespace, name })) as PodRecord | undefined;
+    return this.#targets.get(targetKey("Pod", namespace, name)) as PodRecord | undefined;
   }
 
   /** Pods that are reached by a port of their node. */
@@ -231,9 +247,9 @@ export abstract class ClusterRecords {
    * address whose pod is not known (yet), or that moved on, would be called without its identity, in plain text, or with
    * that of another: it waits for its pod, or goes.
    */
-  targetOf({ namespace }: SliceRecord, { ip, target }: EndpointRecord): Target | undefined | "nobody" {
+  targetOf({ ip, target }: EndpointRecord): Target | undefined | "nobody" {
     if (!target) return undefined;
-    const found = this.#targets.get(targetKey({ kind: target.kind, namespace, name: target.name }));
+    const found = this.#targets.get(target.key);
     if (!found || (target.uid !== undefined && target.uid !== found.uid)) return "nobody";
     return this.#has(found, ip) ? found : "nobody";
   }
@@ -363,12 +379,4 @@ export abstract class ClusterRecords {
       this.#touchTarget(key, target);
     }
   }
-}
-
-/** Keys of those that a slice's endpoints name. */
-function targetsOf({ namespace, endpoints }: SliceRecord): string[] {
-  const keys: string[] = [];
-  for (const { target } of endpoints)
-    if (target) keys.push(targetKey({ kind: target.kind, namespace, name: target.name }));
-  return keys;
 }

@@ -8,6 +8,7 @@ import {
 } from "../../rules/endpoint-topology.ts";
 import type { EndpointRecord, PodRecord, ServiceRecord, SliceRecord } from "../cluster-objects.ts";
 import { type Endpoint, isSame } from "./address.ts";
+import { Audience, Seat } from "./audience.ts";
 import { addressKey, type ClusterRecords, familyOf, keyOf, type Target } from "./cluster-records.ts";
 import type { Client, Listener, Subscription } from "./listener.ts";
 
@@ -34,6 +35,8 @@ export interface EndpointQuery {
 
 /** An endpoint that any client might be told of. */
 interface Candidate extends PlacedEndpoint {
+  /** What it is made of; the same record says the same. */
+  readonly record: EndpointRecord;
   readonly key: string;
   readonly ip: string;
   readonly port: number;
@@ -46,7 +49,8 @@ interface View {
   readonly query: EndpointQuery;
   readonly service: string;
   readonly lenses: Map<string, Lens>;
-  candidates: readonly Candidate[];
+  /** By their keys. What is the same as it was stays the same object: one that is new each time would grow old in vain. */
+  readonly candidates: Map<string, Candidate>;
   exists: boolean;
   externalName: boolean;
 }
@@ -57,27 +61,25 @@ interface Lens {
   readonly view: View;
   readonly key: string;
   readonly place: ClientPlace;
-  readonly listeners: Set<EndpointSubscription>;
-  entries: Map<string, Endpoint>;
+  readonly audience: Audience<EndpointChange, EndpointSubscription>;
+  /** By the keys of their candidates. */
+  readonly entries: Map<string, Endpoint>;
   /** What a new listener is told; the same object for all until something changes. */
   snapshot: EndpointChange | undefined;
 }
 
-class EndpointSubscription implements Subscription {
+class EndpointSubscription extends Seat implements Subscription {
   readonly client: Client;
-  readonly listener: Listener<EndpointChange>;
   lens: Lens;
-  constructor(client: Client, listener: Listener<EndpointChange>, lens: Lens) {
+  constructor(client: Client, lens: Lens) {
+    super();
     this.client = client;
-    this.listener = listener;
     this.lens = lens;
   }
   close(): void {
     this.lens.owner.leave(this);
   }
 }
-
-const NONE: ReadonlyMap<string, Endpoint> = new Map();
 
 /** A view among those of its Service. */
 const partOf = ({ port, hostname = "" }: EndpointQuery) => `${port}/${hostname}`;
@@ -103,13 +105,17 @@ export class EndpointViews {
     return this.#views.has(service);
   }
 
-  watch(query: EndpointQuery, client: Client, listener: Listener<EndpointChange>): Subscription {
+  watch(
+    query: EndpointQuery,
+    client: Client,
+    listener: Listener<EndpointChange>,
+    key?: unknown,
+  ): Subscription {
     const lens = this.#lensOf(this.#viewOf(query), client);
-    const { view, entries, listeners } = lens;
-    const subscription = new EndpointSubscription(client, listener, lens);
-    listeners.add(subscription);
+    const { view, entries, audience } = lens;
+    const subscription = new EndpointSubscription(client, lens);
     lens.snapshot ??= changeOf(view, [...entries.values()], [], entries.size);
-    listener.update(lens.snapshot);
+    audience.join(subscription, listener, key, lens.snapshot);
     return subscription;
   }
 
@@ -117,8 +123,8 @@ export class EndpointViews {
   leave(subscription: EndpointSubscription): void {
     const { lens } = subscription;
     const { view } = lens;
-    lens.listeners.delete(subscription);
-    if (lens.listeners.size > 0) return;
+    lens.audience.leave(subscription);
+    if (lens.audience.size > 0) return;
     if (view.lenses.get(lens.key) === lens) view.lenses.delete(lens.key);
     if (view.lenses.size > 0) return;
     const views = this.#views.get(view.service);
@@ -133,7 +139,7 @@ export class EndpointViews {
     this.#views.set(service, views);
     let view = views.get(partOf(query));
     if (!view) {
-      view = { query, service, lenses: new Map(), candidates: [], exists: false, externalName: false };
+      view = { query, service, lenses: new Map(), candidates: new Map(), exists: false, externalName: false };
       views.set(partOf(query), view);
       this.#refresh(view);
     }
@@ -145,8 +151,9 @@ export class EndpointViews {
     const key = `${place.zone ?? ""}|${place.families.join("")}|${place.node ?? ""}`;
     let lens = view.lenses.get(key);
     if (!lens) {
-      const entries = this.#entriesOf(view, place, NONE);
-      lens = { owner: this, view, key, place, listeners: new Set(), entries, snapshot: undefined };
+      const [audience, entries] = [new Audience<EndpointChange, EndpointSubscription>(), new Map()];
+      lens = { owner: this, view, key, place, audience, entries, snapshot: undefined };
+      this.#advance(lens);
       view.lenses.set(key, lens);
     }
     return lens;
@@ -175,8 +182,10 @@ export class EndpointViews {
     for (const view of [...(this.#views.get(service)?.values() ?? [])]) {
       const changed = this.#refresh(view);
       for (const lens of [...view.lenses.values()]) {
-        const change = this.#advance(lens, changed);
-        if (change) for (const { listener } of [...lens.listeners]) listener.update(change);
+        const change = this.#advance(lens);
+        if (!changed && change.added.length === 0 && change.removed.length === 0) continue;
+        lens.snapshot = undefined;
+        lens.audience.tell(change);
       }
     }
   }
@@ -185,8 +194,8 @@ export class EndpointViews {
   regroupNode(node: string): void {
     for (const [key, views] of this.#views) {
       for (const view of views.values()) {
-        const has = [...view.lenses.values()].some(({ listeners }) =>
-          [...listeners].some(({ client }) => (client.nodeName ?? this.#podOf(client)?.nodeName) === node),
+        const has = [...view.lenses.values()].some(({ audience }) =>
+          audience.seats.some(({ client }) => (client.nodeName ?? this.#podOf(client)?.nodeName) === node),
         );
         if (has) this.regroup(key);
       }
@@ -197,16 +206,15 @@ export class EndpointViews {
   regroup(service: string): void {
     for (const view of [...(this.#views.get(service)?.values() ?? [])]) {
       for (const old of [...view.lenses.values()]) {
-        for (const subscription of [...old.listeners]) {
+        for (const subscription of [...old.audience.seats]) {
           const lens = this.#lensOf(view, subscription.client);
           if (lens === old) continue;
-          old.listeners.delete(subscription);
-          lens.listeners.add(subscription);
           subscription.lens = lens;
           const change = diff(old.entries, lens);
-          if (change.added.length > 0 || change.removed.length > 0) subscription.listener.update(change);
+          const differs = change.added.length > 0 || change.removed.length > 0;
+          old.audience.move(subscription, lens.audience, differs ? change : undefined);
         }
-        if (old.listeners.size === 0) view.lenses.delete(old.key);
+        if (old.audience.size === 0) view.lenses.delete(old.key);
       }
     }
   }
@@ -218,73 +226,99 @@ export class EndpointViews {
     const port = service && portOf(service, view.query.port);
     view.externalName = service?.externalName ?? false;
     view.exists = port !== undefined && !view.externalName;
-    view.candidates = view.exists ? this.#candidatesOf(view, port!) : [];
+    this.#refreshCandidates(view, view.exists ? port : undefined);
     return exists !== view.exists || externalName !== view.externalName;
   }
 
-  #advance(lens: Lens, changed: boolean): EndpointChange | undefined {
-    const before = lens.entries;
-    lens.entries = this.#entriesOf(lens.view, lens.place, before);
-    const change = diff(before, lens);
-    if (!changed && change.added.length === 0 && change.removed.length === 0) return undefined;
-    lens.snapshot = undefined;
-    return change;
-  }
-
-  /** @param before what is the same as it was stays the same object: one that is new each time would grow old in vain */
-  #entriesOf(view: View, place: ClientPlace, before: ReadonlyMap<string, Endpoint>): Map<string, Endpoint> {
-    const entries = new Map<string, Endpoint>();
+  /** Brings what a lens sees up to date. @returns what has changed by it */
+  #advance({ view, place, entries }: Lens): EndpointChange {
     const service = this.#records.serviceOf(view.service);
-    if (!service) return entries;
-    for (const candidate of chooseByTopology(view.candidates, place, service)) {
+    const chosen = service ? chooseByTopology([...view.candidates.values()], place, service) : [];
+    const added: Endpoint[] = [];
+    for (const candidate of chosen) {
       const { key, ip, port, target, zone, opaque, gateway } = candidate;
       const local = zone === undefined || place.zone === undefined ? undefined : zone === place.zone;
+      const old = entries.get(key);
       const entry = { ip, port, target, zone, local, opaque, gateway };
-      const old = before.get(key);
-      entries.set(key, old && isSame(old, entry) ? old : entry);
+      if (old && isSame(old, entry)) continue;
+      entries.set(key, entry);
+      added.push(entry);
     }
-    return entries;
+    const removed = entries.size > chosen.length ? dropOthers(entries, chosen) : [];
+    return changeOf(view, added, removed, entries.size);
   }
 
-  #candidatesOf({ service, query }: View, port: ServicePort): Candidate[] {
+  /** @param port undefined: there are none */
+  #refreshCandidates({ service, query, candidates }: View, port: ServicePort | undefined): void {
     const found = new Map<string, Candidate>();
-    for (const slice of this.#records.slicesOf(service)) {
+    for (const slice of port ? this.#records.slicesOf(service) : []) {
       const number =
-        port.name === undefined
-          ? port.port
-          : slice.ports.find((candidate) => candidate.name === port.name)?.port;
+        port!.name === undefined
+          ? port!.port
+          : slice.ports.find((candidate) => candidate.name === port!.name)?.port;
       if (number === undefined) continue;
-      for (const endpoint of slice.endpoints) {
-        if (query.hostname !== undefined && endpoint.hostname !== query.hostname) continue;
-        const candidate = this.#candidateOf(slice, endpoint, number);
+      for (const record of slice.endpoints) {
+        if (query.hostname !== undefined && record.hostname !== query.hostname) continue;
+        const candidate = this.#candidateOf(slice, record, number, candidates);
         // In two slices, as while one is replaced: ready if either says so.
         if (candidate && !(found.get(candidate.key)?.ready && !candidate.ready))
           found.set(candidate.key, candidate);
       }
     }
-    return [...found.values()];
+    for (const key of candidates.keys()) if (!found.has(key)) candidates.delete(key);
+    for (const [key, candidate] of found) candidates.set(key, candidate);
   }
 
-  /** Undefined for an endpoint that must not be told of. */
-  #candidateOf(slice: SliceRecord, endpoint: EndpointRecord, port: number): Candidate | undefined {
-    const { ip, ready, zone, nodeName, forZones, forNodes } = endpoint;
-    const target = this.#records.targetOf(slice, endpoint);
+  /** Undefined for an endpoint that must not be told of. @param before what is the same as there is that one */
+  #candidateOf(
+    slice: SliceRecord,
+    record: EndpointRecord,
+    port: number,
+    before: ReadonlyMap<string, Candidate>,
+  ): Candidate | undefined {
+    const target = this.#records.targetOf(record);
     if (target === "nobody") return undefined;
+    const opaque = target ? this.#records.isOpaqueAt(target, port) : false;
+    const { family, gateway } = slice;
+    const { ip, ready, zone, nodeName, forZones, forNodes } = record;
+    const key = addressKey(ip, port);
+    const old = before.get(key);
+    if (
+      old?.record === record &&
+      old.target === target &&
+      old.opaque === opaque &&
+      old.gateway?.identity === gateway?.identity &&
+      old.gateway?.authority === gateway?.authority
+    )
+      return old;
     return {
-      key: addressKey(ip, port),
+      record,
+      key,
       ip,
       port,
-      family: slice.family,
+      family,
       ready,
       zone,
       nodeName,
       forZones,
       forNodes,
       target,
-      opaque: target ? this.#records.isOpaqueAt(target, port) : false,
-      gateway: slice.gateway,
+      opaque,
+      gateway,
     };
   }
+}
+
+/** Takes out all but those that are chosen. @returns what they were */
+function dropOthers(entries: Map<string, Endpoint>, chosen: readonly Candidate[]): Endpoint[] {
+  const keys = new Set(chosen.map(({ key }) => key));
+  const dropped: Endpoint[] = [];
+  for (const [key, entry] of entries) {
+    if (keys.has(key)) continue;
+    entries.delete(key);
+    dropped.push(entry);
+  }
+  return dropped;
 }
 
 function changeOf(

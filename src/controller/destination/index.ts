@@ -18,8 +18,16 @@ export type { Profile, ProfileQuery } from "./profile-views.ts";
 /** The endpoints of a cluster, whichever it is: the local one, or another that multicluster links. */
 export interface ClusterEndpoints {
   service(namespace: string, name: string): ServiceRecord | undefined;
-  /** Tells the whole set at once (as added), then each change. */
-  watchEndpoints(query: EndpointQuery, client: Client, listener: Listener<EndpointChange>): Subscription;
+  /**
+   * Tells the whole set at once (as added), then each change.
+   * @param key given to the listener each time: for whom it is
+   */
+  watchEndpoints(
+    query: EndpointQuery,
+    client: Client,
+    listener: Listener<EndpointChange>,
+    key?: unknown,
+  ): Subscription;
 }
 
 export class DestinationIndex extends ClusterRecords implements ClusterEndpoints {
@@ -36,13 +44,23 @@ export class DestinationIndex extends ClusterRecords implements ClusterEndpoints
     this.#schedule = schedule;
   }
 
-  watchEndpoints(query: EndpointQuery, client: Client, listener: Listener<EndpointChange>): Subscription {
-    return this.#endpoints.watch(query, client, listener);
+  watchEndpoints(
+    query: EndpointQuery,
+    client: Client,
+    listener: Listener<EndpointChange>,
+    key?: unknown,
+  ): Subscription {
+    return this.#endpoints.watch(query, client, listener, key);
   }
 
   /** Tells what is asked for is now, then whenever that changes. */
-  watchProfile(query: ProfileQuery, client: Client, listener: Listener<Profile>): Subscription {
-    return this.#profiles.watch(query, client, listener);
+  watchProfile(
+    query: ProfileQuery,
+    client: Client,
+    listener: Listener<Profile>,
+    key?: unknown,
+  ): Subscription {
+    return this.#profiles.watch(query, client, listener, key);
   }
 
   /** For metrics: how many views are watched. */

@@ -7,9 +7,13 @@ export interface Client {
   readonly nodeName?: string | undefined;
 }
 
-/** Told of a value, and of each that follows. An object: there are many of them. */
+/**
+ * Told of a value, and of each that follows. One may listen for many, and is then told for whom: whatever was given as
+ * the `key` of the subscription.
+ */
 export interface Listener<T> {
-  update(value: T): void;
+  /** @param first it is what there is now; what comes later is a change */
+  update(value: T, key: unknown, first: boolean): void;
 }
 
 export interface Subscription {

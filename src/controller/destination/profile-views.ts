@@ -5,6 +5,7 @@ import { MultiMap } from "../../util/multi-map.ts";
 import { portSetHas } from "../../util/port-set.ts";
 import type { ServiceRecord } from "../cluster-objects.ts";
 import { type Endpoint, isSame } from "./address.ts";
+import { Audience, Seat } from "./audience.ts";
 import { type ClusterRecords, familyOf, keyOf } from "./cluster-records.ts";
 import type { Client, Listener, Subscription } from "./listener.ts";
 import type { Override, ProfileRecord } from "./service-profile.ts";
@@ -20,6 +21,8 @@ export interface Profile {
   readonly profile: ProfileRecord | undefined;
   /** Where the traffic goes instead. */
   readonly overrides: readonly Override[];
+  /** The port that was asked about. */
+  readonly port: number;
 }
 
 export type ProfileQuery =
@@ -38,23 +41,22 @@ export interface ProfileView {
   /** Of the clients. */
   readonly namespace: string;
   readonly key: string;
-  readonly listeners: Set<Listener<Profile>>;
+  readonly audience: Audience<Profile, ProfileSubscription>;
   current: Profile;
 }
 
-class ProfileSubscription implements Subscription {
-  readonly #view: ProfileView;
-  readonly #listener: Listener<Profile>;
-  constructor(view: ProfileView, listener: Listener<Profile>) {
-    this.#view = view;
-    this.#listener = listener;
+class ProfileSubscription extends Seat implements Subscription {
+  readonly view: ProfileView;
+  constructor(view: ProfileView) {
+    super();
+    this.view = view;
   }
   close(): void {
-    this.#view.owner.leave(this.#view, this.#listener);
+    this.view.owner.leave(this);
   }
 }
 
-const NO_PROFILE: Profile = {
+const NO_PROFILE: Omit<Profile, "port"> = {
   service: undefined,
   endpoint: undefined,
   opaque: false,
@@ -91,28 +93,29 @@ export class ProfileViews {
     return this.#byService.get(key);
   }
 
-  watch(query: ProfileQuery, client: Client, listener: Listener<Profile>): Subscription {
+  watch(query: ProfileQuery, client: Client, listener: Listener<Profile>, key?: unknown): Subscription {
     const namespace = client.namespace ?? "";
     const name =
       query.kind === "ip" ? query.ip : `${keyOf(query.namespace, query.name)}/${query.hostname ?? ""}`;
-    const key = `${name} ${query.port} ${namespace}`;
-    let view = this.#views.get(key);
+    const asked = `${name} ${query.port} ${namespace}`;
+    let view = this.#views.get(asked);
     if (!view) {
-      view = { owner: this, query, namespace, key, listeners: new Set(), current: NO_PROFILE };
-      this.#views.set(key, view);
+      const current = this.#profileOf(query, namespace);
+      view = { owner: this, query, namespace, key: asked, audience: new Audience(), current };
+      this.#views.set(asked, view);
       if (query.kind === "ip") this.#byIp.add(query.ip, view);
       else this.#byService.add(keyOf(query.namespace, query.name), view);
-      view.current = this.#profileOf(view);
     }
-    view.listeners.add(listener);
-    listener.update(view.current);
-    return new ProfileSubscription(view, listener);
+    const subscription = new ProfileSubscription(view);
+    view.audience.join(subscription, listener, key, view.current);
+    return subscription;
   }
 
   /** Ends a subscription; for the subscription itself. */
-  leave(view: ProfileView, listener: Listener<Profile>): void {
-    view.listeners.delete(listener);
-    if (view.listeners.size > 0 || this.#views.get(view.key) !== view) return;
+  leave(subscription: ProfileSubscription): void {
+    const { view } = subscription;
+    view.audience.leave(subscription);
+    if (view.audience.size > 0 || this.#views.get(view.key) !== view) return;
     this.#views.delete(view.key);
     const { query } = view;
     if (query.kind === "ip") this.#byIp.delete(query.ip, view);
@@ -121,14 +124,15 @@ export class ProfileViews {
 
   /** Tells the listeners of a view when it has changed. */
   tell(view: ProfileView): void {
-    if (view.listeners.size === 0) return;
-    const fresh = this.#profileOf(view);
+    if (view.audience.size === 0) return;
+    const fresh = this.#profileOf(view.query, view.namespace);
     if (isSameProfile(view.current, fresh)) return;
     view.current = fresh;
-    for (const listener of [...view.listeners]) listener.update(fresh);
+    view.audience.tell(fresh);
   }
 
-  #profileOf({ query, namespace }: ProfileView): Profile {
+  /** @param namespace of the clients */
+  #profileOf(query: ProfileQuery, namespace: string): Profile {
     const records = this.#records;
     if (query.kind === "service") {
       const service = records.service(query.namespace, query.name);
@@ -143,7 +147,7 @@ export class ProfileViews {
 
   #profileOfService(service: ServiceRecord | undefined, port: number, client: string): Profile {
     const { mesh } = this.#records;
-    if (!service) return { ...NO_PROFILE, opaque: portSetHas(mesh.defaultOpaquePorts, port) };
+    if (!service) return { ...NO_PROFILE, opaque: portSetHas(mesh.defaultOpaquePorts, port), port };
     const name = `${service.name}.${service.namespace}.svc.${mesh.clusterDomain}`;
     // The client's word counts more than the Service's.
     const profile = this.#records.profile(client, name) ?? this.#records.profile(service.namespace, name);
@@ -161,6 +165,7 @@ export class ProfileViews {
       // all that routes, retries and timeouts say (reference/data-planes.md §1.7). The policy has the split too: so the
       // profile has it only where its own routes make proxies go by it anyway.
       overrides: own.length > 0 || !profile?.routes.length ? own : this.#splitOf(service),
+      port,
     };
   }
 
@@ -176,7 +181,7 @@ export class ProfileViews {
   #profileOfEndpoint(endpoint: Endpoint | undefined, port: number): Profile {
     // A database outside the cluster speaks first like any other.
     const opaque = endpoint?.opaque ?? portSetHas(this.#records.mesh.defaultOpaquePorts, port);
-    return { ...NO_PROFILE, endpoint, opaque };
+    return { ...NO_PROFILE, endpoint, opaque, port };
   }
 
   /** A pod or workload by an address of its own, or by a port of its node that leads to it. */
@@ -198,7 +203,7 @@ export class ProfileViews {
     for (const slice of this.#records.slicesOf(keyOf(service.namespace, service.name))) {
       for (const endpoint of slice.endpoints) {
         if (endpoint.hostname !== hostname) continue;
-        const target = this.#records.targetOf(slice, endpoint);
+        const target = this.#records.targetOf(endpoint);
         if (target && target !== "nobody") return this.#records.endpointAt(endpoint.ip, port, target);
       }
     }

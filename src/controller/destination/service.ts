@@ -4,10 +4,11 @@ import type { MessageOf, Partially } from "../../api/codec.ts";
 import { DestinationProfile, Get, GetProfile, Update } from "../../api/destination.ts";
 import { GrpcError, STATUS } from "../../api/grpc-status.ts";
 import { durationOf } from "../../api/time.ts";
+import type { Http2Stream } from "../../http2/stream.ts";
 import type { Clock } from "../../util/clock.ts";
 import { parseAuthority } from "../authority.ts";
 import { addressOfText, type ServiceRecord } from "../cluster-objects.ts";
-import { encodeFrame, type GrpcServer, type Sender } from "../grpc-server.ts";
+import { type Channel, encodeFrame, type GrpcServer } from "../grpc-server.ts";
 import { addressFor, type MeshFacts } from "./address.ts";
 import { clientOf } from "./context-token.ts";
 import type {
@@ -17,7 +18,6 @@ import type {
   Listener,
   Profile,
   ProfileQuery,
-  Subscription,
 } from "./index.ts";
 import type { Override } from "./service-profile.ts";
 
@@ -44,9 +44,11 @@ export function serveDestination(server: GrpcServer, discovery: Discovery, mesh:
   const endpointFrames = new Encoded(server.clock, (change: EndpointChange) =>
     Buffer.concat(updates(change, mesh).map((update) => encodeFrame(Update, update))),
   );
-  const profileFrames = new Encoded(server.clock, (profile: Profile, port: number) =>
-    encodeFrame(DestinationProfile, profileMessage(profile, port, mesh)),
+  const profileFrames = new Encoded(server.clock, (profile: Profile) =>
+    encodeFrame(DestinationProfile, profileMessage(profile, mesh)),
   );
+  const endpointWatches = new PerChannel((channel) => new EndpointWatches(channel, endpointFrames));
+  const profileWatches = new PerChannel((channel) => new Watches(channel, profileFrames));
 
   server.stream(Get, ({ path, contextToken }, sender) => {
     const target = parseAuthority(path, clusterDomain);
@@ -54,9 +56,9 @@ export function serveDestination(server: GrpcServer, discovery: Discovery, mesh:
       throw new GrpcError(STATUS.INVALID_ARGUMENT, "expected the name of a Service, got an IP address");
     const { name, namespace, port, hostname } = target;
     const { endpoints, service } = sourceOf(discovery, namespace, name);
-    new EndpointWatch(sender, endpointFrames).follow((watch) =>
-      endpoints.watchEndpoints({ namespace, service, port, hostname }, clientOf(contextToken), watch),
-    );
+    const query = { namespace, service, port, hostname };
+    const watches = endpointWatches.of(sender.channel);
+    sender.whenClosed(endpoints.watchEndpoints(query, clientOf(contextToken), watches, sender.stream));
   });
 
   server.stream(GetProfile, ({ path, contextToken }, sender) => {
@@ -67,9 +69,8 @@ export function serveDestination(server: GrpcServer, discovery: Discovery, mesh:
       if (!local.service(target.namespace, target.name)) throw noService(target.namespace, target.name);
       query = target;
     }
-    new Watch(sender, profileFrames, target.port).follow((watch) =>
-      local.watchProfile(query, clientOf(contextToken), watch),
-    );
+    const watches = profileWatches.of(sender.channel);
+    sender.whenClosed(local.watchProfile(query, clientOf(contextToken), watches, sender.stream));
   });
 }
 
@@ -100,20 +101,20 @@ function sourceOf(
  */
 class Encoded<T extends object> {
   readonly #clock: Clock;
-  readonly #encode: (value: T, port: number) => Buffer;
+  readonly #encode: (value: T) => Buffer;
   #last: { readonly value: T; readonly frames: Buffer } | undefined;
-  #first = new Map<T, Buffer>();
+  readonly #first = new Map<T, Buffer>();
 
-  constructor(clock: Clock, encode: (value: T, port: number) => Buffer) {
+  constructor(clock: Clock, encode: (value: T) => Buffer) {
     this.#clock = clock;
     this.#encode = encode;
   }
 
   /** What a stream is told first. */
-  first(value: T, port: number): Buffer {
+  first(value: T): Buffer {
     let frames = this.#first.get(value);
     if (!frames) {
-      frames = this.#encode(value, port);
+      frames = this.#encode(value);
       if (this.#first.size === 0) this.#clock.after(KEPT, () => this.#first.clear());
       this.#first.set(value, frames);
     }
@@ -121,52 +122,52 @@ class Encoded<T extends object> {
   }
 
   /** What it is told later. */
-  next(value: T, port: number): Buffer {
-    if (this.#last?.value !== value) this.#last = { value, frames: this.#encode(value, port) };
+  next(value: T): Buffer {
+    if (this.#last?.value !== value) this.#last = { value, frames: this.#encode(value) };
     return this.#last.frames;
   }
 }
 
-/** One stream of a proxy: hears of changes, sends them, and is let go when the stream ends. */
-class Watch<T extends object> implements Listener<T> {
-  readonly #sender: Sender<unknown>;
+/** The streams of one method on one connection: hears of changes, and sends them on the stream that each is for. */
+class Watches<T extends object> implements Listener<T> {
+  protected readonly channel: Channel;
   readonly #frames: Encoded<T>;
-  readonly #port: number;
-  #subscription: Subscription | undefined;
 
-  constructor(sender: Sender<never>, frames: Encoded<T>, port = 0) {
-    this.#sender = sender as Sender<unknown>;
+  constructor(channel: Channel, frames: Encoded<T>) {
+    this.channel = channel;
     this.#frames = frames;
-    this.#port = port;
   }
 
-  follow(subscribe: (watch: this) => Subscription): void {
-    this.#subscription = subscribe(this);
-    this.#sender.whenClosed(this);
-  }
-
-  update(value: T): void {
+  update(value: T, stream: Http2Stream, first: boolean): void {
     const frames = this.#frames;
-    this.#sender.sendFrame(
-      this.#subscription ? frames.next(value, this.#port) : frames.first(value, this.#port),
-    );
-  }
-
-  protected refuse(message: string): void {
-    this.#sender.end(new GrpcError(STATUS.INVALID_ARGUMENT, message));
-  }
-
-  close(): void {
-    this.#subscription?.close();
-    this.#subscription = undefined;
+    this.channel.sendFrame(stream, first ? frames.first(value) : frames.next(value));
   }
 }
 
-class EndpointWatch extends Watch<EndpointChange> {
-  override update(change: EndpointChange): void {
+class EndpointWatches extends Watches<EndpointChange> {
+  override update(change: EndpointChange, stream: Http2Stream, first: boolean): void {
     const { externalName, query } = change;
-    if (!externalName) super.update(change);
-    else this.refuse(`Service ${query.namespace}/${query.service} is an ExternalName: it has no endpoints`);
+    if (!externalName) super.update(change, stream, first);
+    else {
+      const message = `Service ${query.namespace}/${query.service} is an ExternalName: it has no endpoints`;
+      this.channel.end(stream, new GrpcError(STATUS.INVALID_ARGUMENT, message));
+    }
+  }
+}
+
+/** One of them for each channel, as long as that lives. */
+class PerChannel<W> {
+  readonly #make: (channel: Channel) => W;
+  readonly #known = new WeakMap<Channel, W>();
+
+  constructor(make: (channel: Channel) => W) {
+    this.#make = make;
+  }
+
+  of(channel: Channel): W {
+    const known = this.#known.get(channel) ?? this.#make(channel);
+    this.#known.set(channel, known);
+    return known;
   }
 }
 
@@ -188,8 +189,7 @@ function updates(change: EndpointChange, mesh: MeshFacts): Partially<UpdateMessa
 }
 
 function profileMessage(
-  { service, endpoint, opaque, profile, overrides }: Profile,
-  port: number,
+  { service, endpoint, opaque, profile, overrides, port }: Profile,
   mesh: MeshFacts,
 ): Partially<ProfileMessage> {
   const name = service && fullName(service, mesh.clusterDomain);

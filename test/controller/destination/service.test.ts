@@ -235,6 +235,28 @@ test("a change in a Service of a thousand endpoints costs its own diff", () => {
   ]);
 });
 
+test("a target that a slice names twice is followed until it names it no more", () => {
+  const index = new DestinationIndex(MESH);
+  index.putService(service());
+  index.putPod(pod("a", "10.0.0.1", { ips: ["10.0.0.1", "10.0.0.9"] }));
+  const [first] = slice("web-1", { a: "10.0.0.1" }).endpoints;
+  const [second] = slice("web-1", { a: "10.0.0.9" }).endpoints;
+  const told: number[] = [];
+  index.watchEndpoints(
+    { namespace: "emoji", service: "web", port: 80 },
+    {},
+    { update: ({ size }) => told.push(size) },
+  );
+  const web = slice("web-1", {});
+  for (const endpoints of [[first!, second!], [second!]]) {
+    index.putSlice({ ...web, endpoints });
+    index.flush();
+  }
+  index.removePod("emoji", "a");
+  index.flush();
+  assert.equal(told, [0, 2, 1, 0]);
+});
+
 const HOUR = (hours: number) => new Date(hours * 3_600_000).toISOString();
 
 test("an address that another pod has now is not told of with the old one's identity", () =>
