@@ -205,7 +205,7 @@ export class ControlPlane {
     });
     server.stream(inbound.WatchPort, ({ workload }, sender) => {
       const { opaque = false, policy = "all-unauthenticated" } = this.#servers.get(workload) ?? {};
-      sender.send(defaultServer({ policy, clusterNetworks: [], opaque, probePaths: [] }));
+      sender.send(defaultServer({ policy, clusterNetworks: [], opaque, probes: [] }));
     });
   }
 }

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import { ownerOf, reviewAnnotations } from "../inject/index.ts";
 import type { EndpointSlice, Namespace, Node, Pod, Service } from "../kube/types.ts";
 import { KEYS } from "../manifests/names.ts";
+import type { Probe } from "../rules/default-policy.ts";
 import {
   type AnnotationProblem,
   type TrafficSettings,
@@ -38,8 +39,8 @@ export interface PodRecord {
   readonly defaultPolicy: string | undefined;
   /** Container ports by name. */
   readonly ports: readonly { readonly name: string; readonly port: number }[];
-  /** HTTP probes, which reach the pod without a rule. */
-  readonly probes: readonly { readonly port: number; readonly path: string }[];
+  /** Probes, which reach the pod without a rule. */
+  readonly probes: readonly (Probe & { readonly port: number })[];
   /** Not finished: it still has its addresses. One that is being deleted serves on until it is gone. */
   readonly live: boolean;
 }
@@ -157,6 +158,12 @@ const addressesOf = (
   one: string | undefined,
 ): string[] => list?.map(({ ip }) => addressOfText(ip)) ?? (one ? [addressOfText(one)] : []);
 
+/** The kubelet takes a probe's path as a URL's, with a slash before it where there is none (pkg/probe/http). */
+function probePath(text: string): string {
+  const path = text.split(/[?#]/)[0]!;
+  return path.startsWith("/") ? path : `/${path}`;
+}
+
 export function podRecord(pod: Pod): PodRecord {
   const { metadata, spec, status } = pod;
   const annotations = metadata.annotations ?? {};
@@ -170,13 +177,15 @@ export function podRecord(pod: Pod): PodRecord {
   const names = new Map(ports.map(({ name, port }) => [name, port]));
   const owner = ownerOf(metadata);
   const probes = containers.flatMap((container) =>
-    [container.livenessProbe, container.readinessProbe, container.startupProbe].flatMap((probe) => {
-      if (!probe?.httpGet) return [];
-      const { port, path = "/" } = probe.httpGet;
-      const number = typeof port === "number" ? port : names.get(port);
-      // The kubelet takes the path as a URL's: what follows ? is no part of it.
-      return number === undefined ? [] : [{ port: number, path: path.split("?")[0] || "/" }];
-    }),
+    [container.livenessProbe, container.readinessProbe, container.startupProbe].flatMap(
+      (probe): PodRecord["probes"] => {
+        if (probe?.grpc) return [{ kind: "grpc", port: probe.grpc.port }];
+        if (!probe?.httpGet) return [];
+        const { port, path = "/" } = probe.httpGet;
+        const number = typeof port === "number" ? port : names.get(port);
+        return number === undefined ? [] : [{ kind: "http", port: number, path: probePath(path) }];
+      },
+    ),
   );
   const hostIps = addressesOf(status?.hostIPs, status?.hostIP);
   const hostPorts = containers.flatMap((container) =>

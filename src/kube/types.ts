@@ -24,6 +24,7 @@ export interface HttpGetAction {
 
 export interface Probe {
   httpGet?: HttpGetAction;
+  grpc?: { port: number; service?: string };
 }
 
 export interface Container {

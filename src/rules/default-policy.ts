@@ -1,6 +1,7 @@
 // The default inbound policies: who may call a port for which no rule was written.
 import { networkOf } from "../api/address.ts";
 import type { MessageOf } from "../api/codec.ts";
+import { REGISTERED_METHODS } from "../api/http-types.ts";
 import type { Authz, HttpRoute, Server } from "../api/inbound.ts";
 import { durationOf } from "../api/time.ts";
 import { ACCESS_POLICIES, type AccessPolicy } from "../crds/access-policy.ts";
@@ -44,8 +45,14 @@ export function defaultAuthorizations(
   ];
 }
 
+/** The one call of gRPC's health protocol that kubelets make (grpc.health.v1). */
+export const HEALTH_CHECK = { service: "grpc.health.v1.Health", method: "Check" } as const;
+
+/** A probe as the request that the kubelet makes: over HTTP, or by gRPC's health protocol. */
+export type Probe = { readonly kind: "http"; readonly path: string } | { readonly kind: "grpc" };
+
 /** Every connection between kubelet and pod starts outside the mesh: probes are let through by their path. */
-function probeAuthorization(): AuthzMessage {
+export function probeAuthorization(): AuthzMessage {
   return {
     networks: ANYWHERE.map((cidr) => ({ net: networkOf(cidr), except: [] })),
     authentication: { unauthenticated: {} },
@@ -54,8 +61,16 @@ function probeAuthorization(): AuthzMessage {
   };
 }
 
-/** The routes of a port that no route is attached to: everything, and the pod's HTTP probes without a rule. */
-export function defaultHttpRoutes(probePaths: readonly string[]): MessageOf<typeof HttpRoute>[] {
+/** The routes of a port that no route is attached to: everything, and the pod's probes without a rule. */
+export function defaultHttpRoutes(probes: readonly Probe[]): MessageOf<typeof HttpRoute>[] {
+  /** Path → method. */
+  const requests = new Map<string, string>(
+    probes.map((probe) =>
+      probe.kind === "http"
+        ? [probe.path, "GET"]
+        : [`/${HEALTH_CHECK.service}/${HEALTH_CHECK.method}`, "POST"],
+    ),
+  );
   return [
     {
       metadata: { default: "default" },
@@ -64,7 +79,7 @@ export function defaultHttpRoutes(probePaths: readonly string[]): MessageOf<type
       authorizations: [],
       rules: [{ matches: [{ path: { prefix: "/" }, headers: [], queryParams: [] }], filters: [] }],
     },
-    ...(probePaths.length === 0
+    ...(requests.size === 0
       ? []
       : [
           {
@@ -73,12 +88,11 @@ export function defaultHttpRoutes(probePaths: readonly string[]): MessageOf<type
             authorizations: [probeAuthorization()],
             rules: [
               {
-                matches: [...new Set(probePaths)].map((path) => ({
+                matches: [...requests].map(([path, method]) => ({
                   path: { exact: path },
                   headers: [],
                   queryParams: [],
-                  // GET
-                  method: { registered: 0 },
+                  method: { registered: (REGISTERED_METHODS as readonly string[]).indexOf(method) },
                 })),
                 filters: [],
               },
@@ -93,17 +107,17 @@ export interface ServerFacts {
   readonly clusterNetworks: readonly string[];
   /** Bytes of this port are not to be interpreted. */
   readonly opaque: boolean;
-  /** Paths of the pod's HTTP probes on this port. */
-  readonly probePaths: readonly string[];
+  /** The pod's probes on this port. */
+  readonly probes: readonly Probe[];
 }
 
 /** The Server message of a port that no Server resource selects. */
 export function defaultServer(facts: ServerFacts, trace?: Trace): ServerMessage {
-  const { policy, clusterNetworks, opaque, probePaths } = facts;
+  const { policy, clusterNetworks, opaque, probes } = facts;
   const authorizations = defaultAuthorizations(policy, clusterNetworks);
   trace?.add(`default policy ${policy}`, true, "no Server resource selects the port");
   if (opaque) trace?.add("opaque port", true, "the port is marked opaque: no protocol is detected");
-  const httpRoutes = defaultHttpRoutes(probePaths);
+  const httpRoutes = defaultHttpRoutes(probes);
   return {
     protocol: opaque
       ? { opaque: {} }

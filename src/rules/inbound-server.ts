@@ -10,7 +10,10 @@ import {
   DETECT_TIMEOUT,
   defaultAuthorizations,
   defaultHttpRoutes,
+  HEALTH_CHECK,
   isDefaultPolicy,
+  type Probe,
+  probeAuthorization,
 } from "./default-policy.ts";
 import {
   POLICY_GROUP,
@@ -38,7 +41,7 @@ export interface InboundServerFacts {
   /** Those that are attached to it, the ones that win first. */
   readonly routes: readonly InboundRoute[];
   readonly rateLimit: RateLimitRecord | undefined;
-  readonly probePaths: readonly string[];
+  readonly probes: readonly Probe[];
   readonly clusterNetworks: readonly string[];
   readonly domain: IdentityDomain;
 }
@@ -61,7 +64,7 @@ export function inboundServer(facts: InboundServerFacts, trace?: Trace): ServerM
 }
 
 function protocolOf(facts: InboundServerFacts, trace?: Trace): NonNullable<ServerMessage["protocol"]> {
-  const { server, routes, probePaths } = facts;
+  const { server, routes, probes } = facts;
   const localRateLimit = facts.rateLimit && rateLimitOf(facts.rateLimit, facts.domain);
   const http = () => {
     const attached = routes.map(httpRouteOf);
@@ -69,7 +72,7 @@ function protocolOf(facts: InboundServerFacts, trace?: Trace): NonNullable<Serve
       trace?.add("routes", true, "routes are attached, so what none of them takes is refused, probes too");
       return attached;
     }
-    return defaultHttpRoutes(probePaths);
+    return defaultHttpRoutes(probes);
   };
   switch (server.protocol) {
     case "opaque":
@@ -82,7 +85,7 @@ function protocolOf(facts: InboundServerFacts, trace?: Trace): NonNullable<Serve
       return { http2: { routes: http(), localRateLimit } };
     case "gRPC": {
       const attached = routes.filter(({ route }) => route.kind === "GRPCRoute").map(grpcRouteOf);
-      return { grpc: { routes: attached.length > 0 ? attached : [DEFAULT_GRPC_ROUTE] } };
+      return { grpc: { routes: attached.length > 0 ? attached : defaultGrpcRoutes(probes) } };
     }
     default:
       return {
@@ -100,6 +103,16 @@ const DEFAULT_GRPC_ROUTE: MessageOf<typeof GrpcRoute> = {
   hosts: [],
   authorizations: [],
   rules: [{ matches: [{ headers: [] }], filters: [] }],
+};
+
+const defaultGrpcRoutes = (probes: readonly Probe[]): MessageOf<typeof GrpcRoute>[] =>
+  probes.some(({ kind }) => kind === "grpc") ? [DEFAULT_GRPC_ROUTE, GRPC_PROBE_ROUTE] : [DEFAULT_GRPC_ROUTE];
+
+const GRPC_PROBE_ROUTE: MessageOf<typeof GrpcRoute> = {
+  metadata: { default: "probe" },
+  hosts: [],
+  authorizations: [probeAuthorization()],
+  rules: [{ matches: [{ rpc: { ...HEALTH_CHECK }, headers: [] }], filters: [] }],
 };
 
 const metadataOf = ({ group, kind, namespace, name }: RouteRecord) => ({

@@ -4,7 +4,12 @@ import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/api/codec.ts";
 import { Server } from "../../src/api/inbound.ts";
 import { compileAuthorization } from "../../src/rules/authorization.ts";
-import { DEFAULT_POLICIES, type DefaultPolicy, defaultServer } from "../../src/rules/default-policy.ts";
+import {
+  DEFAULT_POLICIES,
+  type DefaultPolicy,
+  defaultServer,
+  type Probe,
+} from "../../src/rules/default-policy.ts";
 import { compileServerRoutes } from "../../src/rules/server-routes.ts";
 
 const test = suite("default policy");
@@ -19,10 +24,10 @@ const meshed = {
 const meshedInside = { ...meshed, ip: "10.1.2.3" };
 
 /** Over the wire and back, as a proxy gets it. */
-const server = (policy: DefaultPolicy, probePaths: string[] = []) =>
+const server = (policy: DefaultPolicy, probes: Probe[] = []) =>
   decode(
     Server,
-    encode(Server, defaultServer({ policy, clusterNetworks: ["10.0.0.0/8"], opaque: false, probePaths })),
+    encode(Server, defaultServer({ policy, clusterNetworks: ["10.0.0.0/8"], opaque: false, probes })),
   );
 
 /** Who is let in: inside, outside, meshed from outside, meshed from inside. */
@@ -46,8 +51,10 @@ for (const policy of DEFAULT_POLICIES) {
   });
 }
 
-test("a probe reaches its path, by GET, and nothing else", () => {
-  const routes = compileServerRoutes(server("all-authenticated", ["/ready"]));
+test("a probe reaches its path, by GET, and nothing else; one of gRPC the health check", () => {
+  const routes = compileServerRoutes(
+    server("all-authenticated", [{ kind: "http", path: "/ready" }, { kind: "grpc" }]),
+  );
   const asks = (method: string, path: string) => {
     const facts = { method, path, authority: "", get: () => undefined };
     return routes.admits(routes.find(facts)!, outside, facts).allowed;
@@ -57,6 +64,8 @@ test("a probe reaches its path, by GET, and nothing else", () => {
   assert.not(asks("POST", "/ready"));
   assert.not(asks("GET", "/ready/x"));
   assert.not(asks("GET", "/"));
+  assert.ok(asks("POST", "/grpc.health.v1.Health/Check"));
+  assert.not(asks("POST", "/grpc.health.v1.Health/Watch"));
   assert.ok(routes.plain, "whom the server admits needs no look at the routes");
 });
 

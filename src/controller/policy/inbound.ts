@@ -2,7 +2,12 @@
 // rules of rules/ decide from.
 import type { MessageOf } from "../../api/codec.ts";
 import type { Authz, Server } from "../../api/inbound.ts";
-import { type DefaultPolicy, defaultServer, isDefaultPolicy } from "../../rules/default-policy.ts";
+import {
+  type DefaultPolicy,
+  defaultServer,
+  isDefaultPolicy,
+  type Probe,
+} from "../../rules/default-policy.ts";
 import { type InboundRoute, inboundServer } from "../../rules/inbound-server.ts";
 import { selectorMatches } from "../../rules/label-selector.ts";
 import {
@@ -47,7 +52,7 @@ interface Subject {
   readonly workload: Workload;
   readonly defaultPolicy: string | undefined;
   readonly opaquePorts: readonly PortRange[] | undefined;
-  readonly probes: readonly { readonly port: number; readonly path: string }[];
+  readonly probes: readonly (Probe & { readonly port: number })[];
 }
 
 function subjectOf(store: PolicyStore, ref: WorkloadRef, reading: Reading): Subject | undefined {
@@ -69,7 +74,7 @@ function subjectOf(store: PolicyStore, ref: WorkloadRef, reading: Reading): Subj
 }
 
 /** What rules a port: the Server that speaks for it, or a default. Ports of many pods have the same rule. */
-export type PortRule = { readonly port: number; readonly probePaths: readonly string[] } & (
+export type PortRule = { readonly port: number; readonly probes: readonly Probe[] } & (
   | { readonly server: { readonly namespace: string; readonly name: string } }
   | { readonly policy: DefaultPolicy; readonly opaque: boolean }
 );
@@ -85,19 +90,19 @@ export function ruleOf(
 ): PortRule | undefined {
   const subject = subjectOf(store, ref, reading);
   if (!subject) return undefined;
-  const { workload, probes } = subject;
-  const probePaths = probes.filter((probe) => probe.port === port).map(({ path }) => path);
+  const { workload } = subject;
+  const probes = subject.probes.filter((probe) => probe.port === port);
   const candidates = new Set(
     labelKeys(workload).flatMap((key) =>
       store.servers.group("selected", key, reading, (server) => selectsPort(server, workload, port)),
     ),
   );
   const server = chooseServer([...candidates], workload, port, trace);
-  if (server) return { port, probePaths, server: { namespace: server.namespace, name: server.name } };
+  if (server) return { port, probes, server: { namespace: server.namespace, name: server.name } };
   const inherited = store.namespaces.get(workload.namespace, reading)?.defaultPolicy;
   return {
     port,
-    probePaths,
+    probes,
     policy: [subject.defaultPolicy, inherited].find(isDefaultPolicy) ?? facts.defaultPolicy,
     opaque: portSetHas(subject.opaquePorts ?? facts.defaultOpaquePorts, port),
   };
@@ -111,10 +116,10 @@ export function serverOf(
   reading: Reading,
   trace?: Trace,
 ): ServerMessage | undefined {
-  const { port, probePaths } = rule;
+  const { port, probes } = rule;
   const { clusterNetworks, domain } = facts;
   if ("policy" in rule)
-    return defaultServer({ policy: rule.policy, opaque: rule.opaque, clusterNetworks, probePaths }, trace);
+    return defaultServer({ policy: rule.policy, opaque: rule.opaque, clusterNetworks, probes }, trace);
   const server = store.servers.get(keyOf(rule.server), reading);
   return (
     server &&
@@ -124,7 +129,7 @@ export function serverOf(
         authorizations: authorizationsOf(store, facts, server, reading, trace),
         routes: routesOf(store, facts, server, port, reading, trace),
         rateLimit: rateLimitOf(store, server, reading),
-        probePaths,
+        probes,
         clusterNetworks,
         domain,
       },

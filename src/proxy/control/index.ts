@@ -114,7 +114,7 @@ export class ControlDiscovery implements Discovery {
         policy: defaultPolicy,
         clusterNetworks,
         opaque: portSetHas(opaquePorts, port),
-        probePaths: [],
+        probes: [],
       });
       return new StreamWatch({
         client,

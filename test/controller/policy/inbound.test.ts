@@ -202,6 +202,22 @@ test("without routes probes are let through; with routes only what they say", ()
   assert.equal(routesOf(ask(cluster)!).map(nameOf), ["HTTPRoute a-young", "HTTPRoute b-old"]);
 });
 
+test("the probe of a gRPC Server reaches the health check, whomever the Server admits", () => {
+  const cluster = new PolicyCluster().apply(
+    policyObject("v1", "Pod", "web-1", {
+      labels: { app: "web" },
+      spec: { containers: [{ name: "c", livenessProbe: { grpc: { port: 8080 } } }] },
+    }),
+    server({ proxyProtocol: "gRPC", port: 8080 }),
+  );
+  const routes = compileServerRoutes(ask(cluster)!);
+  const admits = (path: string) => {
+    const facts = { method: "POST", path, authority: "", get: () => undefined };
+    return routes.admits(routes.find(facts)!, { ip: "192.0.2.1", tls: false }, facts).allowed;
+  };
+  assert.equal([admits("/grpc.health.v1.Health/Check"), admits("/emoji.Vote/Check")], [true, false]);
+});
+
 test("what the routes of a Server do to requests, judged as the proxy does", () => {
   const cluster = new PolicyCluster().apply(
     pod,

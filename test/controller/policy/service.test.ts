@@ -135,7 +135,7 @@ test("probes of this port are let through by path, whatever the policy", () =>
         {},
         {
           livenessProbe: { httpGet: { path: "/live?full=1", port: "http" } },
-          readinessProbe: { httpGet: { path: "/ready", port: 8080 } },
+          readinessProbe: { httpGet: { path: "ready#now", port: 8080 } },
           startupProbe: { httpGet: { path: "/other", port: 9090 } },
         },
       ),

@@ -41,7 +41,7 @@ const strict = defaultServer({
   policy: "deny",
   clusterNetworks: [],
   opaque: false,
-  probePaths: [],
+  probes: [],
 }) as Server;
 const nameOf = (server: Server | undefined) => server?.labels["name"];
 
