@@ -48,6 +48,11 @@ export interface CheckOptions {
   readonly connect: () => Promise<KubeClient>;
 }
 
+interface ServedDocument {
+  readonly versions?: readonly { readonly groupVersion: string }[];
+  readonly resources?: readonly { readonly kind: string }[];
+}
+
 /** What checks may ask the cluster, each time anew: a check that is tried again must not see what was. */
 export class CheckContext {
   readonly options: CheckOptions;
@@ -74,6 +79,25 @@ export class CheckContext {
   ): Promise<T[]> {
     const path = resourcePath({ apiVersion, kind, namespace });
     return (await (await this.client()).list<T>(path, labelSelector ? { labelSelector } : {})).items;
+  }
+
+  /** The API version in which the cluster serves a kind, of several the preferred one; undefined: it does not. */
+  async servedAs(group: string, kind: string): Promise<string | undefined> {
+    for (const { groupVersion } of (await this.#served(`/apis/${group}`)).versions ?? []) {
+      const { resources = [] } = await this.#served(`/apis/${groupVersion}`);
+      if (resources.some((resource) => resource.kind === kind)) return groupVersion;
+    }
+    return undefined;
+  }
+
+  /** What the API server says of a group, or of a version of one; nothing of what it does not serve. */
+  async #served(path: string): Promise<ServedDocument> {
+    try {
+      return await (await this.client()).get<KubeObject & ServedDocument>(path);
+    } catch (error) {
+      if (isNotFound(error)) return {};
+      throw error;
+    }
   }
 
   /** The object, or undefined when it does not exist. */

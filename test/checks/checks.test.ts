@@ -273,6 +273,54 @@ const BROKEN: readonly [string, Stage, (cluster: Cluster) => void, readonly stri
     ],
   ],
   [
+    "routes in whatever version the cluster serves, and such as have no effect",
+    "data-plane",
+    (cluster) => {
+      const parentRefs = [{ group: "", kind: "Service", name: "web" }];
+      for (const version of ["v1", "v1alpha2"])
+        cluster.put({
+          apiVersion: `gateway.networking.k8s.io/${version}`,
+          kind: version === "v1" ? "TLSRoute" : "TCPRoute",
+          metadata: { name: "web", namespace: "shop" },
+          spec: { parentRefs, rules: [{}, {}] },
+        } as KubeObject);
+      cluster.put({
+        apiVersion: "gateway.networking.k8s.io/v1",
+        kind: "GRPCRoute",
+        metadata: { name: "web", namespace: "shop" },
+        spec: { parentRefs, rules: [{ filters: [{ type: "Compress" }] }] },
+      } as KubeObject);
+    },
+    [
+      "error mesh-policies: these cannot be applied: TLSRoute shop/web: spec.rules: expected one rule, got 2, TCPRoute shop/web: spec.rules: expected one rule, got 2",
+      "warning mesh-policies-strange: these say something else than is probably meant: GRPCRoute shop/web: spec.rules[0].filters[0].type: the mesh does not accept the route: the mesh has no filter Compress; it has RequestHeaderModifier, ResponseHeaderModifier, RequestMirror",
+    ],
+  ],
+  [
+    "misspelt annotations on a pod of its own and on a Job, but not again on what a workload made",
+    "data-plane",
+    (cluster) => {
+      const annotations = { "config.linkerd.io/proxy-cpu-limt": "1" };
+      const spec = { containers: [{ name: "app" }] };
+      for (const ownerReferences of [[], [{ kind: "Job", name: "tidy", controller: true }]])
+        cluster.put({
+          apiVersion: "v1",
+          kind: "Pod",
+          metadata: { name: `p${ownerReferences.length}`, namespace: "shop", annotations, ownerReferences },
+          spec,
+        } as unknown as KubeObject);
+      cluster.put({
+        apiVersion: "batch/v1",
+        kind: "Job",
+        metadata: { name: "tidy", namespace: "shop" },
+        spec: { template: { metadata: { annotations }, spec } },
+      } as unknown as KubeObject);
+    },
+    [
+      'warning mesh-annotations: these annotations have no effect: Pod shop/p0: metadata.annotations["config.linkerd.io/proxy-cpu-limt"]: unknown annotation; did you mean config.linkerd.io/proxy-cpu-limit?, Job shop/tidy: spec.template.metadata.annotations["config.linkerd.io/proxy-cpu-limt"]: unknown annotation; did you mean config.linkerd.io/proxy-cpu-limit?',
+    ],
+  ],
+  [
     "a TrafficSplit and a Link that nobody looked at",
     "data-plane",
     (cluster) =>

@@ -38,6 +38,8 @@ export async function startCluster(): Promise<Cluster> {
     if (path === "/version") return { status: 200, body: { gitVersion: cluster.gitVersion } };
     if (method === "POST") return { status: 201, body: { ...JSON.parse(body), status: { allowed: true } } };
     if (method === "PATCH") return { status: 200, body: JSON.parse(body) };
+    const served = servedDocument(path, [...objects.values()]);
+    if (served) return { status: 200, body: served };
     const found = objects.get(path);
     if (found) return { status: 200, body: found };
     if (/\/(namespaces\/[^/]+\/)?[a-z]+$/.test(path) && !/\/namespaces\/[^/]+$/.test(path)) {
@@ -92,6 +94,17 @@ export async function startCluster(): Promise<Cluster> {
     }),
   });
   return cluster;
+}
+
+/** What is said of a group or of a version of one: that it has the kinds of the objects that are there. */
+function servedDocument(path: string, objects: readonly KubeObject[]): object | undefined {
+  const asked = /^\/apis\/([^/]+(?:\/v[^/]+)?)$/.exec(path)?.[1];
+  if (asked === undefined) return undefined;
+  const of = objects.filter(({ apiVersion }) => `${apiVersion}/`.startsWith(`${asked}/`));
+  if (asked.includes("/")) return { resources: of.map(({ kind }) => ({ kind })) };
+  return {
+    versions: [...new Set(of.map(({ apiVersion }) => apiVersion))].map((groupVersion) => ({ groupVersion })),
+  };
 }
 
 /** Whether an object's path is one of a list's, which may span namespaces. */

@@ -1,5 +1,5 @@
 // Do proxies run, beside the control plane's controllers and beside applications, and do versions agree?
-import { apiVersionOf, KINDS } from "../../crds/index.ts";
+import { KINDS } from "../../crds/index.ts";
 import { reviewAnnotations } from "../../inject/index.ts";
 import { isNotFound } from "../../kube/error.ts";
 import type { Deployment, KubeObject, Pod, Service } from "../../kube/types.ts";
@@ -194,6 +194,16 @@ export const meshDataPlane: Category = {
         ),
     },
     {
+      description: "policies and routes say what is meant",
+      anchor: "mesh-policies-strange",
+      warning: true,
+      run: async (context) =>
+        expectNone(
+          (await policies(context)).flatMap((object) => told(object, reviewObject(object).warnings)),
+          "these say something else than is probably meant",
+        ),
+    },
+    {
       description: "opaque ports are properly annotated",
       anchor: "linkerd-opaque-ports-definition",
       warning: true,
@@ -208,14 +218,22 @@ export const meshDataPlane: Category = {
   ],
 };
 
-/** Objects with annotations of the mesh, and those that are policies: kind and API version. */
+/** Kubernetes' own kinds that take annotations of the mesh, beside Namespaces. */
 const ANNOTATED = [
   ["v1", "Service"],
+  ["v1", "Pod"],
+  ["v1", "ReplicationController"],
   ["apps/v1", "Deployment"],
+  ["apps/v1", "ReplicaSet"],
   ["apps/v1", "StatefulSet"],
   ["apps/v1", "DaemonSet"],
+  ["batch/v1", "Job"],
   ["batch/v1", "CronJob"],
 ] as const;
+
+/** What a workload made says what the workload says. */
+const isMade = ({ metadata }: KubeObject): boolean =>
+  (metadata.ownerReferences ?? []).some(({ controller }) => controller);
 
 type Any = KubeObject & Readonly<Record<string, unknown>>;
 
@@ -237,7 +255,12 @@ async function objectsOf(
 
 /** Every policy, route and profile, outside of the mesh's own namespace. */
 async function policies(context: CheckContext): Promise<Any[]> {
-  const lists = await Promise.all(KINDS.map((kind) => objectsOf(context, apiVersionOf(kind), kind.kind)));
+  const lists = await Promise.all(
+    KINDS.map(async ({ group, kind }) => {
+      const apiVersion = await context.servedAs(group, kind);
+      return apiVersion === undefined ? [] : objectsOf(context, apiVersion, kind);
+    }),
+  );
   return lists.flat().filter(({ metadata }) => metadata.namespace !== context.mesh);
 }
 
@@ -248,9 +271,9 @@ async function annotatedObjects(context: CheckContext): Promise<Any[]> {
     ...ANNOTATED.map(([apiVersion, kind]) => objectsOf(context, apiVersion, kind)),
     policies(context),
   ]);
-  return lists.flat().filter(({ kind, metadata }) => {
-    const at = kind === "Namespace" ? metadata.name : metadata.namespace;
-    return at !== context.mesh && (namespace === undefined || at === namespace);
+  return lists.flat().filter((object) => {
+    const at = object.kind === "Namespace" ? object.metadata.name : object.metadata.namespace;
+    return at !== context.mesh && (namespace === undefined || at === namespace) && !isMade(object);
   });
 }
 
