@@ -2,7 +2,13 @@
 // Nothing of the kind is ignored in silence: admission warns of it, `check` lists it, events tell it.
 import { refersTo } from "../crds/index.ts";
 import { KEYS } from "../manifests/names.ts";
-import { type AnnotationProblem, TRAFFIC_KEYS, trafficSettings } from "../rules/traffic-annotations.ts";
+import { GATEWAY_GROUP, POLICY_GROUP, ROUTE_KINDS } from "../rules/policy-records.ts";
+import {
+  type AnnotationProblem,
+  TRAFFIC_KEYS,
+  type TrafficPlace,
+  trafficSettings,
+} from "../rules/traffic-annotations.ts";
 import { isMap, type Problem, shown } from "../schema/index.ts";
 import { nearest } from "../util/nearest.ts";
 import { SETTING_KEYS, settingProblem } from "./annotations.ts";
@@ -59,7 +65,15 @@ const domainOf = (key: string) => key.slice(0, Math.max(key.indexOf("/"), 0));
 const DOMAINS = [...new Set([...KNOWN, ...CLOSED].map(domainOf))];
 
 /** On what the annotations are. */
-type Place = "namespace" | "pod" | "workload" | "service" | "parent" | "route";
+type Place = "namespace" | "pod" | "workload" | "service" | TrafficPlace;
+
+/** How annotations about traffic are read there; undefined: not at all. */
+const trafficPlace = (place: Place): TrafficPlace | undefined =>
+  place === "service"
+    ? "parent"
+    : place === "namespace" || place === "pod" || place === "workload"
+      ? undefined
+      : place;
 
 const INJECT_VALUES = ["enabled", "disabled", "ingress"];
 /** Names in a namespace's opaque ports are those of pods that may come. */
@@ -97,13 +111,9 @@ function placeOf(object: Resource): Place | undefined {
   if (isBuiltIn(object) && apiVersion === "v1")
     return kind === "Service" ? "service" : kind === "Namespace" ? "namespace" : undefined;
   const ref = { group: apiVersion.split("/")[0]!, kind };
-  if (refersTo(ref, "policy.linkerd.io", "EgressNetwork")) return "parent";
-  const routes = [
-    ["policy.linkerd.io", "HTTPRoute"],
-    ["gateway.networking.k8s.io", "HTTPRoute"],
-    ["gateway.networking.k8s.io", "GRPCRoute"],
-  ] as const;
-  return routes.some(([group, name]) => refersTo(ref, group, name)) ? "route" : undefined;
+  if (refersTo(ref, POLICY_GROUP, "EgressNetwork")) return "parent";
+  if (refersTo(ref, POLICY_GROUP, "HTTPRoute")) return "HTTPRoute";
+  return ROUTE_KINDS.find((name) => refersTo(ref, GATEWAY_GROUP, name));
 }
 
 function servicePorts(object: Resource): ReadonlyMap<string, number> {
@@ -125,9 +135,10 @@ function review(
   const found: AnnotationFinding[] = [];
   const tell = (key: string, message: string) =>
     found.push({ path: `${path}[${JSON.stringify(key)}]`, key, message });
-  if (place === "service" || place === "parent" || place === "route") {
+  const on = trafficPlace(place);
+  if (on) {
     const traffic: AnnotationProblem[] = [];
-    trafficSettings(annotations, place === "route" ? "route" : "parent", traffic);
+    trafficSettings(annotations, on, traffic);
     for (const { key, message } of traffic) tell(key, message);
   }
   for (const [key, text] of Object.entries(annotations)) {
@@ -145,10 +156,10 @@ function reviewOne(
 ): string | undefined {
   if (LABELS.includes(key)) return "it is a label; as an annotation it has no effect";
   if (key === KEYS.inject) return injectProblem(text, place);
-  if (isTraffic(key)) {
-    const reads = place === "service" || place === "parent" || place === "route";
-    return reads ? undefined : `it has no effect here: it belongs on a Service, EgressNetwork or route`;
-  }
+  if (isTraffic(key))
+    return trafficPlace(place)
+      ? undefined
+      : "it has no effect here: it belongs on a Service, EgressNetwork or route";
   if (isSetting(key) || key === KEYS.disableTap) return settingHere(key, text, place, names);
   if (OPEN_KEYS.includes(key)) return undefined;
   const domain = domainOf(key);

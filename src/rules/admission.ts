@@ -170,7 +170,8 @@ type AnyRoute = KubeObject & { readonly spec: { readonly parentRefs?: readonly P
 function route(group: string, kind: RouteKind, object: AnyRoute, found: Findings): void {
   const { parentRefs = [] } = object.spec;
   parents(parentRefs, found);
-  if (parentRefs.some((parent) => isService(parent) || isEgress(parent))) routeAnnotations(object, found);
+  if (parentRefs.some((parent) => isService(parent) || isEgress(parent)))
+    routeAnnotations(kind, object, found);
   if (found.problems.length > 0) return;
   const { problem, serverProblem } = routeRecord(group, kind, object);
   const onServer = parentRefs.some((parent) => refersTo(parent, POLICY, "Server"));
@@ -186,9 +187,9 @@ function notApplied(problem: string, what: string): Problem {
 }
 
 /** Retries and timeouts that cannot be read are refused where the mesh would go by them (Linkerd's admission.rs). */
-function routeAnnotations({ metadata }: AnyRoute, found: Findings): void {
+function routeAnnotations(kind: RouteKind, { metadata }: AnyRoute, found: Findings): void {
   const traffic: AnnotationProblem[] = [];
-  trafficSettings(metadata.annotations, "route", traffic);
+  trafficSettings(metadata.annotations, kind, traffic);
   for (const { key, message, unreadable } of traffic) {
     // Keys that are not known are another matter: they are warned of (inject/annotation-review.ts).
     if (unreadable) found.problems.push({ path: `metadata.annotations[${JSON.stringify(key)}]`, message });

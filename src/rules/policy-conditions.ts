@@ -1,5 +1,6 @@
 // What the status of routes, rate limits and EgressNetworks says: conditions with Linkerd's and the Gateway API's types
 // and reasons, and a message where the reason alone does not tell what to do.
+import type { ProxyProtocol } from "../crds/index.ts";
 import type { BackendProblem } from "./backend-problem.ts";
 import { clusterOverlap } from "./egress-choice.ts";
 import {
@@ -114,6 +115,9 @@ function resolutionOf({ backendProblems }: RouteFacts): PolicyCondition {
   return first ? resolved(first.reason, first.message) : resolved();
 }
 
+/** What the proxy API has no rate limits for. */
+const UNLIMITED: readonly ProxyProtocol[] = ["opaque", "TLS", "gRPC"];
+
 /**
  * @param server the Server that it names, if there is one
  * @param others rate limits on the same Server
@@ -127,6 +131,11 @@ export function rateLimitCondition(
     return accepted("NoMatchingTarget", `expected a Server as target, got ${record.target.kind}`);
   if (!server)
     return accepted("NoMatchingTarget", `there is no Server ${record.target.name} in the namespace`);
+  if (UNLIMITED.includes(server.protocol))
+    return accepted(
+      "NoMatchingTarget",
+      `the Server's proxyProtocol is ${server.protocol}, where requests are not limited: HTTP/1, HTTP/2 and unknown are`,
+    );
   const [first] = [...others].sort(byAge);
   if (first && byAge(first, record) < 0)
     return accepted("RateLimitReasonAlreadyExists", `${first.name} limits the same Server, and is older`);

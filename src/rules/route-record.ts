@@ -123,7 +123,7 @@ export function routeRecord(group: string, kind: RouteKind, object: RouteObject)
     name: metadata.name,
     created: createdAt(object),
     parents: (spec?.parentRefs ?? []).map((ref) => parentOf(ref, namespace)),
-    traffic: trafficSettings(metadata.annotations, "route"),
+    traffic: trafficSettings(metadata.annotations, kind),
   };
   try {
     const rules = (spec?.rules ?? [{}]).map((rule, index) =>

@@ -6,6 +6,7 @@ import { durationOf } from "../api/time.ts";
 import { parseDuration } from "../util/duration.ts";
 import { nearest } from "../util/nearest.ts";
 import { DECAY_MS, DEFAULT_RTT_MS } from "./endpoint-choice.ts";
+import type { RouteKind } from "./policy-records.ts";
 import { GRPC_RETRY_CONDITIONS, httpRetryRange, MAX_RETRIES } from "./retry.ts";
 
 /** Retries as annotations ask for them. */
@@ -101,26 +102,38 @@ export const TRAFFIC_KEYS: { readonly route: readonly string[]; readonly parent:
   parent: [...ROUTE_KEYS, ...BALANCER_KEYS],
 };
 
+/** On what annotations are: what routes attach to, or a route of some kind. */
+export type TrafficPlace = "parent" | RouteKind;
+
+const KEYS_ON: Readonly<Record<TrafficPlace, readonly string[]>> = {
+  parent: TRAFFIC_KEYS.parent,
+  HTTPRoute: ROUTE_KEYS.filter((key) => key !== `${RETRY}grpc`),
+  GRPCRoute: ROUTE_KEYS.filter((key) => key !== `${RETRY}http`),
+  TLSRoute: [],
+  TCPRoute: [],
+};
+
 /**
  * Reads the annotations of one object.
- * @param on routes say nothing about endpoints, so balancer keys there are reported
+ * @param on routes say nothing about endpoints, and of requests only what they route: other keys there are reported
  * @param problems takes what is not understood, by key
  */
 export function trafficSettings(
   annotations: Readonly<Record<string, string>> | undefined,
-  on: "parent" | "route",
+  on: TrafficPlace,
   problems: AnnotationProblem[] = [],
 ): TrafficSettings {
   const mine = Object.keys(annotations ?? {}).filter((key) =>
     PREFIXES.some((prefix) => key.startsWith(prefix)),
   );
   if (!annotations || mine.length === 0) return NO_TRAFFIC_SETTINGS;
-  const known = TRAFFIC_KEYS[on];
+  const known = KEYS_ON[on];
   for (const key of mine)
     if (!known.includes(key)) problems.push({ key, message: unknownKey(key, known, on) });
-  const read = new AnnotationReader(annotations, problems);
+  const own = Object.fromEntries(Object.entries(annotations).filter(([key]) => known.includes(key)));
+  const read = new AnnotationReader(own, problems);
   const retry = retryOf(read);
-  const has = (name: string) => annotations[RETRY + name] !== undefined;
+  const has = (name: string) => own[RETRY + name] !== undefined;
   const general = has("limit") || has("timeout");
   return {
     retry,
@@ -136,9 +149,10 @@ export function trafficSettings(
   };
 }
 
-function unknownKey(key: string, known: readonly string[], on: "parent" | "route"): string {
-  if (on === "route" && BALANCER_KEYS.includes(key))
+function unknownKey(key: string, known: readonly string[], on: TrafficPlace): string {
+  if (on !== "parent" && BALANCER_KEYS.includes(key))
     return "it belongs on the Service or EgressNetwork; on a route it has no effect";
+  if (ROUTE_KEYS.includes(key)) return `it has no effect on ${on === "HTTPRoute" ? "an" : "a"} ${on}`;
   const near = nearest(key, known);
   return near
     ? `it is not known and has no effect; did you mean ${near}?`

@@ -2,7 +2,11 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { durationMs } from "../../src/api/time.ts";
-import { type AnnotationProblem, trafficSettings } from "../../src/rules/traffic-annotations.ts";
+import {
+  type AnnotationProblem,
+  type TrafficPlace,
+  trafficSettings,
+} from "../../src/rules/traffic-annotations.ts";
 
 const test = suite("traffic annotations");
 
@@ -11,7 +15,7 @@ const TIMEOUT = "timeout.linkerd.io/";
 const BALANCER = "balancer.linkerd.io/";
 const ALPHA = "balancer.alpha.linkerd.io/";
 
-function read(annotations: Record<string, string>, on: "parent" | "route" = "parent") {
+function read(annotations: Record<string, string>, on: TrafficPlace = "parent") {
   const problems: AnnotationProblem[] = [];
   const settings = trafficSettings(annotations, on, problems);
   return { settings, problems: problems.map(({ key, message }) => `${key}: ${message}`) };
@@ -143,35 +147,35 @@ test("failing endpoints are shunned where that is asked for", () => {
   assert.is(durationMs(byDefault!.penaltyPeakEwma!.maxRetryAfter as never), 300_000);
 });
 
-const PROBLEMS: [string, Record<string, string>, "parent" | "route", RegExp][] = [
+const PROBLEMS: [string, Record<string, string>, TrafficPlace, RegExp][] = [
   [
     "a misspelt key",
     { "retry.linkerd.io/limits": "1" },
-    "route",
+    "HTTPRoute",
     /limits: it is not known .* did you mean retry.linkerd.io\/limit\?/,
   ],
   ["a key like nothing", { "balancer.linkerd.io/zzz": "1" }, "parent", /it is not known and has no effect$/],
   [
     "a limit that is none",
     { [`${RETRY}limit`]: "-1" },
-    "route",
+    "HTTPRoute",
     /expected an integer from 0 to 20, got "-1"/,
   ],
-  ["a limit beyond reason", { [`${RETRY}limit`]: "1000" }, "route", /expected an integer from 0 to 20/],
+  ["a limit beyond reason", { [`${RETRY}limit`]: "1000" }, "HTTPRoute", /expected an integer from 0 to 20/],
   [
     "a condition that is none",
     { [`${RETRY}http`]: "5xx,never" },
-    "route",
+    "HTTPRoute",
     /expected status codes, .* got "5xx,never"/,
   ],
-  ["a range backwards", { [`${RETRY}http`]: "504-500" }, "route", /expected status codes/],
+  ["a range backwards", { [`${RETRY}http`]: "504-500" }, "HTTPRoute", /expected status codes/],
   [
     "a gRPC condition of JavaScript's own",
     { [`${RETRY}grpc`]: "constructor" },
-    "route",
+    "GRPCRoute",
     /expected some of cancelled/,
   ],
-  ["a duration without unit", { [`${TIMEOUT}request`]: "10" }, "route", /expected a duration/],
+  ["a duration without unit", { [`${TIMEOUT}request`]: "10" }, "HTTPRoute", /expected a duration/],
   [
     "an unknown mode",
     { [`${BALANCER}failure-accrual`]: "sometimes" },
@@ -208,8 +212,26 @@ const PROBLEMS: [string, Record<string, string>, "parent" | "route", RegExp][] =
   [
     "a balancer's key on a route",
     { [`${BALANCER}failure-accrual`]: "consecutive" },
-    "route",
+    "HTTPRoute",
     /it belongs on the Service/,
+  ],
+  [
+    "retries of calls on a route of requests",
+    { [`${RETRY}grpc`]: "nonsense" },
+    "HTTPRoute",
+    /grpc: it has no effect on an HTTPRoute$/,
+  ],
+  [
+    "retries of requests on a route of calls",
+    { [`${RETRY}http`]: "5xx" },
+    "GRPCRoute",
+    /no effect on a GRPCRoute$/,
+  ],
+  [
+    "timeouts of requests on a route of connections",
+    { [`${TIMEOUT}request`]: "1s" },
+    "TCPRoute",
+    /no effect on a TCPRoute$/,
   ],
 ];
 for (const [text, annotations, on, expected] of PROBLEMS)

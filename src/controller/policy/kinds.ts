@@ -95,7 +95,12 @@ function subjectOf(
   what: Pick<StatusSubject, "kind" | "key" | "apiVersion" | "objectKind" | "resource">,
 ): StatusSubject {
   const { namespace = "", name, uid = "", generation, resourceVersion } = object.metadata;
-  const on = what.kind === "route" ? "route" : what.kind === "egressNetwork" ? "parent" : undefined;
+  const on =
+    what.kind === "route"
+      ? (what.objectKind as RouteKind)
+      : what.kind === "egressNetwork"
+        ? ("parent" as const)
+        : undefined;
   return {
     ...what,
     namespace,

@@ -36,7 +36,11 @@ import {
   type Workload,
 } from "../../rules/policy-records.ts";
 import { createdAt } from "../../rules/route-record.ts";
-import { type AnnotationProblem, trafficSettings } from "../../rules/traffic-annotations.ts";
+import {
+  type AnnotationProblem,
+  type TrafficPlace,
+  trafficSettings,
+} from "../../rules/traffic-annotations.ts";
 import { parseCidr } from "../../util/ip.ts";
 import type { PortRange } from "../../util/port-set.ts";
 import { portsOf } from "../cluster-objects.ts";
@@ -237,7 +241,7 @@ export function externalWorkloadRecord(object: Spec<ExternalWorkload>): External
 }
 
 /** What the annotations of an object about traffic say that is not understood. */
-export function annotationProblems(object: KubeObject, on: "parent" | "route"): AnnotationProblem[] {
+export function annotationProblems(object: KubeObject, on: TrafficPlace): AnnotationProblem[] {
   const problems: AnnotationProblem[] = [];
   trafficSettings(object.metadata.annotations, on, problems);
   return problems;

@@ -371,6 +371,13 @@ test("rate limits: the oldest on its Server is accepted", async () => {
     policy("a-second"),
     policy("astray", { ...toServer, name: "gone" }),
     policy("of-a-pod", { kind: "Pod", name: "web" }),
+    ...["opaque", "gRPC"].map((proxyProtocol) =>
+      policyObject(`${POLICY}/v1beta3`, "Server", proxyProtocol, {
+        spec: { podSelector: {}, port: 90, proxyProtocol },
+      }),
+    ),
+    policy("of-bytes", { ...toServer, name: "opaque" }),
+    policy("of-calls", { ...toServer, name: "gRPC" }),
   );
   await rig.settle();
   for (const { path, body } of rig.patches) {
@@ -382,6 +389,8 @@ test("rate limits: the oldest on its Server is accepted", async () => {
     "a-second": "False RateLimitReasonAlreadyExists",
     astray: "False NoMatchingTarget",
     "of-a-pod": "False NoMatchingTarget",
+    "of-bytes": "False NoMatchingTarget",
+    "of-calls": "False NoMatchingTarget",
   });
   rig.cluster.delete(first);
   await rig.settle();
