@@ -174,8 +174,9 @@ const cellsOf = (result: Result): string[] => [
 
 const say = (...lines: string[]) => process.stdout.write(`${lines.join("\n")}\n`);
 const row = (...cells: string[]) => `| ${cells.join(" | ")} |`;
-const write = (name: string, chart: Parameters<typeof drawLines>[0]) => {
-  if (flags.write) writeFileSync(join(packageRoot(), `docs/discovery-${name}.svg`), drawLines(chart));
+const write = (id: string, chart: Parameters<typeof drawLines>[0]) => {
+  const name = id.startsWith("policy") ? id : `discovery-${id}`;
+  if (flags.write) writeFileSync(join(packageRoot(), `docs/${name}.svg`), drawLines(chart));
 };
 
 async function sweep(bench: Bench, id: string, { title, head, steps }: Sweep): Promise<void> {

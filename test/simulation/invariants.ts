@@ -364,7 +364,7 @@ export class Invariants {
     for (const { name, destination, policy } of replicas.values()) {
       if (destination && destination.index.watched > 0)
         found.push(`${name} still has ${destination.index.watched} views, and nobody watches`);
-      if (policy && policy.index.watched.servers + policy.index.watched.policies > 0)
+      if (policy && policy.index.watched.ports + policy.index.watched.policies > 0)
         found.push(`${name} still has ${textOf(policy.index.watched)}, and nobody watches`);
     }
     for (const { machine } of network.sockets)
