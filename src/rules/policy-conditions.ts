@@ -44,7 +44,7 @@ export type ParentFacts =
       readonly kind: "service";
       readonly headless: boolean;
       readonly externalName: boolean;
-      readonly portNames: readonly string[];
+      readonly ports: readonly { readonly name: string; readonly port: number }[];
     }
   | { readonly kind: "egress"; readonly network: EgressNetworkRecord };
 
@@ -88,8 +88,10 @@ function acceptanceOf({ route, ref, parent, others, clusterNetworks }: RouteFact
     case "service":
       if (parent.externalName) return none("the parent Service is an ExternalName: it has no endpoints here");
       if (parent.headless) return none("parent service must have a ClusterIP");
-      if (ref.sectionName !== undefined && !parent.portNames.includes(ref.sectionName))
+      if (ref.sectionName !== undefined && !parent.ports.some(({ name }) => name === ref.sectionName))
         return none(`the Service has no port named ${ref.sectionName}`);
+      if (ref.port !== undefined && !parent.ports.some(({ port }) => port === ref.port))
+        return none(`the Service has no port ${ref.port}`);
       break;
     case "egress": {
       if (ref.sectionName !== undefined) return none("an EgressNetwork has no sections");

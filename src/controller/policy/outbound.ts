@@ -173,7 +173,9 @@ export function problemOf(
   reading: Reading,
 ): BackendProblem | undefined {
   return backendProblem(ref, parent, (kind, namespace, name) => {
-    const table = kind === "Service" ? store.services : store.egressNetworks;
-    return table.get(keyOf({ namespace, name }), reading) !== undefined;
+    const key = keyOf({ namespace, name });
+    return kind === "Service"
+      ? store.services.get(key, reading)
+      : store.egressNetworks.get(key, reading) && {};
   });
 }

@@ -218,7 +218,7 @@ function parentFacts(
   const service = store.services.get(key, reading);
   if (!service) return { kind: "missing" };
   const { headless, externalName, ports } = service;
-  return { kind: "service", headless, externalName, portNames: ports.map(({ name }) => name) };
+  return { kind: "service", headless, externalName, ports };
 }
 
 function timed(

@@ -216,6 +216,19 @@ const BACKENDS: [string, object[] | undefined, string[]][] = [
     ["Service emoji/gone:80 5 nowhere fails 500: Service not found gone"],
   ],
   [
+    "a port that the Service has not",
+    [{ name: "api", port: 81 }],
+    ["Service emoji/api:81 1 nowhere fails 500: Service api has no port 81"],
+  ],
+  ["a headless Service, at whatever port", [{ name: "pods", port: 81 }], ["Service emoji/pods:81 1"]],
+  [
+    "an ExternalName",
+    [{ name: "elsewhere", port: 80 }],
+    [
+      "Service emoji/elsewhere:80 1 nowhere fails 500: Service elsewhere is an ExternalName: it has no endpoints here",
+    ],
+  ],
+  [
     "without a port",
     [{ name: "api" }],
     ["Service emoji/api:0 1 nowhere fails 500: missing port for backend Service api"],
@@ -239,6 +252,8 @@ for (const [text, backendRefs, expected] of BACKENDS)
       service(),
       service("api"),
       service("far", { namespace: "voting" }),
+      service("pods", { spec: { clusterIP: "None" } }),
+      service("elsewhere", { spec: { type: "ExternalName", clusterIP: "" } }),
       policyObject(`${POLICY}/v1alpha1`, "EgressNetwork", "out", { spec: { trafficPolicy: "Allow" } }),
       httpRoute("one", { rules: [{ backendRefs }] }),
     );

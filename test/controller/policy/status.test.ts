@@ -165,6 +165,11 @@ const ROUTES: [string, KubeObject[], string[]][] = [
     [service(), route({ ...toService, sectionName: "admin" })],
     [`Service web ${NO_PARENT}`, `Service web ${RESOLVED}`],
   ],
+  [
+    "a port that the Service has not",
+    [service(), route({ ...toService, port: 81 })],
+    [`Service web ${NO_PARENT}`, `Service web ${RESOLVED}`],
+  ],
   ["a Server", [server(), route(toServer)], [`Server web ${ACCEPTED}`]],
   ["a Server that is not there", [route(toServer)], [`Server web ${NO_PARENT}`]],
   [
@@ -191,6 +196,11 @@ const ROUTES: [string, KubeObject[], string[]][] = [
   [
     "a backend that is not there",
     [service(), route(toService, { rules: [{ backendRefs: [{ name: "gone", port: 80 }] }] })],
+    [`Service web ${ACCEPTED}`, "Service web ResolvedRefs=False BackendNotFound"],
+  ],
+  [
+    "a backend at a port that its Service has not",
+    [service(), route(toService, { rules: [{ backendRefs: [{ name: "web", port: 81 }] }] })],
     [`Service web ${ACCEPTED}`, "Service web ResolvedRefs=False BackendNotFound"],
   ],
   [
@@ -287,8 +297,9 @@ test("routes on different ports, and of different namespaces, do not conflict", 
     namespace: "voting",
     spec: { parentRefs: [{ ...toService, namespace: "emoji" }], rules: [{}] },
   });
+  const ports = [80, 81].map((port) => ({ name: `p${port}`, port }));
   const rig = new Rig().apply(
-    service(),
+    service("web", { ports }),
     route({ ...toService, port: 80 }),
     route({ ...toService, port: 81 }, { rules: [{}] }, "GRPCRoute", "calls"),
     far,
