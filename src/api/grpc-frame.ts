@@ -19,6 +19,12 @@ export class GrpcFrameError extends Error {
   }
 }
 
+/** The message of a chunk that is exactly one, as nearly all small ones come: a view. Undefined: it is for a Deframer. */
+export function wholeMessage(chunk: Buffer, limit: number): Buffer | undefined {
+  if (chunk.length < 5 || chunk.length > limit + 5 || chunk[0] !== 0) return undefined;
+  return chunk.readUInt32BE(1) === chunk.length - 5 ? chunk.subarray(5) : undefined;
+}
+
 /** Cuts a byte stream into messages. */
 export class Deframer {
   readonly #limit: number;

@@ -1,7 +1,7 @@
 // One gRPC call on the server's side: a request message in, answers out, an end with a status. There are hundreds of
 // thousands of these in a large mesh, nearly all of them idle: each is one object beside its HTTP/2 stream.
 import { encode, type Message, type Partially } from "../api/codec.ts";
-import { Deframer, frame, GrpcFrameError } from "../api/grpc-frame.ts";
+import { Deframer, frame, GrpcFrameError, wholeMessage } from "../api/grpc-frame.ts";
 import { GrpcError, STATUS } from "../api/grpc-status.ts";
 import { grpcTimeoutMs } from "../api/grpc-timeout.ts";
 import type { Http2Connection } from "../http2/connection.ts";
@@ -173,12 +173,15 @@ export class GrpcCall implements StreamHandler, Sender<unknown> {
     machine.consume(this.stream, chunk.length);
     // What follows the one message, or a refusal, is dropped.
     if ((this.#state & TAKEN) !== 0) return;
-    let message: Buffer | undefined;
+    // It is read during this call: a copy of each request would be tens of megabytes when a thousand proxies come.
+    let message = waiting.get(this) ? undefined : wholeMessage(chunk, owner.maxRequest);
     try {
-      const deframer = waiting.get(this) ?? new Deframer(owner.maxRequest);
-      waiting.set(this, deframer);
-      // A piece is only good during this call, and a message may need several.
-      [message] = deframer.push(Buffer.from(chunk));
+      if (!message) {
+        const deframer = waiting.get(this) ?? new Deframer(owner.maxRequest);
+        waiting.set(this, deframer);
+        // A piece is only good during this call, and a message may need several.
+        [message] = deframer.push(Buffer.from(chunk));
+      }
     } catch (error) {
       this.#refuse(
         STATUS.RESOURCE_EXHAUSTED,

@@ -27,7 +27,7 @@ import {
   WireError,
 } from "../../src/api/codec.ts";
 import * as destination from "../../src/api/destination.ts";
-import { Deframer, frame } from "../../src/api/grpc-frame.ts";
+import { Deframer, frame, wholeMessage } from "../../src/api/grpc-frame.ts";
 import * as outbound from "../../src/api/outbound.ts";
 import { durationMs, durationOf } from "../../src/api/time.ts";
 import { decodeTransportHeader, encodeTransportHeader } from "../../src/api/transport-header.ts";
@@ -256,6 +256,25 @@ test("gRPC messages come out whole however the stream is cut", () => {
   );
   assert.throws(() => new Deframer(10).push(frame(Buffer.alloc(11))), /the limit is 10/);
   assert.throws(() => new Deframer().push(Buffer.from("0100000000", "hex")), /compressed/);
+});
+
+test("a chunk that is exactly one message is read where it is; any other is for who joins pieces", () => {
+  const message = Buffer.from("message");
+  const chunk = frame(message);
+  assert.equal(wholeMessage(chunk, 10), message);
+  assert.is(wholeMessage(chunk, 10)!.buffer, chunk.buffer);
+  assert.equal(wholeMessage(frame(Buffer.alloc(0)), 10), Buffer.alloc(0));
+  const compressed = Buffer.from(chunk);
+  compressed[0] = 1;
+  for (const other of [
+    Buffer.alloc(0),
+    chunk.subarray(0, 4),
+    chunk.subarray(0, -1),
+    Buffer.concat([chunk, Buffer.of(0)]),
+    compressed,
+  ])
+    assert.is(wholeMessage(other, 10), undefined);
+  assert.is(wholeMessage(chunk, message.length - 1), undefined);
 });
 
 test.run();

@@ -69,11 +69,18 @@ export function setUpDestination(process: ControllerProcess): DestinationControl
   serveDestination(server, { local: index, clusters: new Map() }, mesh);
   // Before the cluster is known every Service would seem to have no endpoints.
   const serving = Promise.all([cluster, kinds.synced]).then(() => {
-    // Of the lists that were read only a tenth is kept: V8 would grow with the rest of it (nothing without --expose-gc).
-    globalThis.gc?.();
+    collectAll();
     return process.serve(server);
   });
   return { index, serving };
+}
+
+/**
+ * Of the lists that were read only a tenth is kept: V8 would grow with the rest of it, and what it has collected it would
+ * keep for later. Nothing without --expose-gc; Node 20 does not know of flavors, and gives the memory back all the same.
+ */
+function collectAll(): void {
+  globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" });
 }
 
 function sliceWriter(process: ControllerProcess): ExternalSliceWriter {
