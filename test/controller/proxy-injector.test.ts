@@ -181,6 +181,7 @@ test("a pod that says no, or that cannot have a proxy, is left alone and it is s
 test("where nobody asked nothing is done and nothing is told; a dry run tells nothing either", () =>
   withWebhook(async ({ admit, events, registry }) => {
     assert.not((await admit("Pod", pod(), { namespace: "other" })).patched);
+    assert.not((await admit("Pod", pod({}, { hostNetwork: true }), { namespace: "other" })).patched);
     assert.ok((await admit("Pod", pod(), { dryRun: true })).patched);
     assert.equal(events, []);
     assert.match(registry.expose(), /skip_reason="injection_enable_annotation_absent"/);

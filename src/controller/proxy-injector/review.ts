@@ -55,8 +55,8 @@ export function createReview({ values, annotationsOf, events, registry, log }: R
     for (const problem of problems) log.warn("a setting has no effect", { subject, problem });
     const involved = involvedObject(request, owner);
     if (request.dryRun || !involved) return;
-    // Nobody asked for a proxy: an event for every pod of the cluster would only be noise.
-    if (verdict.reasons[0] === "injection_enable_annotation_absent") return;
+    // Nobody asked for a proxy, whatever else forbids it: an event for every pod of the cluster would only be noise.
+    if (verdict.reasons.includes("injection_enable_annotation_absent")) return;
     if (verdict.inject) events.record(involved, "Normal", "Injected", "Linkerd sidecar proxy injected");
     else {
       const reason = SKIP_TEXT[verdict.reasons[0]!];
