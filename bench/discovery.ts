@@ -4,7 +4,7 @@
 //
 //   npm run bench:discovery -- [--only scale,services,endpoints,proxies,rate] [--seconds 10] [--write]
 //   npm run bench:discovery -- --only policy,policy-rate,policy-namespaces,policy-services,policy-proxies [--seconds 10]
-//   npm run bench:discovery -- --only churn --seconds 3600 --rate 30 [--write]
+//   npm run bench:discovery -- --only churn,policy-churn --seconds 3600 --rate 30 [--write]
 //
 // Latency is from the moment at which the API server writes a change to the moment at which a proxy has read it. --write
 // puts the charts into docs/.
@@ -207,14 +207,20 @@ async function sweep(bench: Bench, id: string, { title, head, steps }: Sweep): P
   });
 }
 
-async function churn(bench: Bench): Promise<void> {
+/** Whether memory stays: of endpoints, and of the policy of proxies' own ports, whose Servers are replaced by others. */
+const CHURNS: Readonly<Record<string, Omit<Step, "name">>> = {
+  churn: { subject: WITH_PROFILES, load: { ...FULL, proxies: 200, rate: 30 } },
+  "policy-churn": { subject: policySubject("servers"), load: { ...POLICY, proxies: 200, rate: 30 } },
+};
+
+async function churn(bench: Bench, id: string, step: Omit<Step, "name">): Promise<void> {
   const seconds = Number(flags.seconds ?? 120);
-  const load = { ...FULL, proxies: 200, rate: Number(flags.rate ?? 30) };
+  const load = { ...step.load, rate: Number(flags.rate ?? step.load.rate) };
   const title = `Memory in ${(seconds / 60).toFixed(0)} min of ${load.rate} changes a second`;
   say(`### ${title}`, "", "s | changes | anonymous MB | RSS MB", "---|---|---|---");
   const result = await run({
     ...optionsOf(bench),
-    subject: WITH_PROFILES,
+    subject: step.subject,
     load,
     seconds,
     every: Math.max(1, seconds / 360),
@@ -226,13 +232,13 @@ async function churn(bench: Bench): Promise<void> {
     "",
     row("", ...HEADS),
     `|${"---|".repeat(HEADS.length + 1)}`,
-    row("churn", ...cellsOf(result)),
+    row(id, ...cellsOf(result)),
     "",
     `memory: ${perHour.toFixed(2)} MB an hour (99 %: ${low.toFixed(2)} to ${high.toFixed(2)}), ${perChange.toFixed(0)} bytes a change: ${verdict}`,
     "",
   );
   const every = Math.ceil(result.course.length / TICKS);
-  write("churn", {
+  write(id, {
     title,
     ticks: result.course.map(({ at }, index) => (index % every === 0 ? `${Math.round(at / 60)} min` : "")),
     lines: [
@@ -260,9 +266,10 @@ const bench = await Bench.open({ seconds: 0, rounds: 1, quick: false, profile: f
 try {
   for (const id of flags.only.split(",")) {
     const known = SWEEPS[id];
-    if (id === "churn") await churn(bench);
+    const churning = CHURNS[id];
+    if (churning) await churn(bench, id, churning);
     else if (known) await sweep(bench, id, known);
-    else throw new Error(`expected one of ${Object.keys(SWEEPS)}, churn, got ${id}`);
+    else throw new Error(`expected one of ${Object.keys({ ...SWEEPS, ...CHURNS })}, got ${id}`);
   }
 } finally {
   await bench.close();

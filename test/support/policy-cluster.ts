@@ -6,7 +6,7 @@ import { namespaceRecord, podRecord, serviceRecord } from "../../src/controller/
 import type { ServerMessage, WorkloadRef } from "../../src/controller/policy/inbound.ts";
 import { type OutboundTarget, type PolicyFacts, PolicyIndex } from "../../src/controller/policy/index.ts";
 import { policyKinds, type SubjectSink } from "../../src/controller/policy/kinds.ts";
-import { type Followed, type Listener, messageIn } from "../../src/controller/policy/watching.ts";
+import { type Followed, type Listener, messageIn } from "../../src/controller/policy/listener.ts";
 import { pluralOf } from "../../src/kube/path.ts";
 import type { KubeObject, Namespace, Pod, Service } from "../../src/kube/types.ts";
 import { parsePortSet } from "../../src/util/port-set.ts";

@@ -4,9 +4,9 @@
 //   pods, Servers … → PortView (workload, port) → which rule → RuleView (Server or default, probes) → message → listeners
 import { Server } from "../../api/inbound.ts";
 import { type InboundFacts, type PortRule, ruleOf, serverOf, type WorkloadRef } from "./inbound.ts";
+import { type Followed, frameOf, type Listener, type MessageText, textOf } from "./listener.ts";
 import { keyOf, type PolicyStore } from "./store.ts";
 import { type Computed, type Dependent, type Graph, Reading } from "./tables.ts";
-import { type Followed, frameOf, type Listener, type MessageText, textOf } from "./watching.ts";
 
 /** Ports know their rules before those are made. */
 const STAGE = { port: 0, rule: 1 };

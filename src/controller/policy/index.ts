@@ -3,16 +3,16 @@
 import type { NamespaceRecord, PodRecord, ServiceRecord } from "../cluster-objects.ts";
 import type { InboundFacts, WorkloadRef } from "./inbound.ts";
 import { InboundViews } from "./inbound-views.ts";
+import type { Followed, Listener } from "./listener.ts";
 import type { ClusterOutboundFacts, OutboundTarget } from "./outbound.ts";
 import { OutboundViews } from "./outbound-views.ts";
 import { keyOf, PolicyStore } from "./store.ts";
 import { Graph } from "./tables.ts";
-import type { Followed, Listener } from "./watching.ts";
 
 export interface PolicyFacts extends InboundFacts, ClusterOutboundFacts {}
 
+export type { Followed, Listener } from "./listener.ts";
 export type { OutboundTarget } from "./outbound.ts";
-export type { Followed, Listener } from "./watching.ts";
 
 export class PolicyIndex {
   readonly store = new PolicyStore();

@@ -1,10 +1,10 @@
 // Outbound policies as proxies watch them: a view for each target. Clients of nearly all namespaces are told the same, made
 // and encoded once; those whose namespace has a say in it are told what is their own.
 import { OutboundPolicy } from "../../api/outbound.ts";
+import { type Followed, frameOf, type Listener, type MessageText, textOf } from "./listener.ts";
 import { type ClusterOutboundFacts, consumersOf, type OutboundTarget, policyOf } from "./outbound.ts";
 import { keyOf, type PolicyStore } from "./store.ts";
 import { type Computed, type Dependent, type Graph, Reading } from "./tables.ts";
-import { type Followed, frameOf, type Listener, type MessageText, textOf } from "./watching.ts";
 
 /** What clients are told now, made as they ask. */
 class Answers {

@@ -9,7 +9,7 @@ import { parseAuthority } from "../authority.ts";
 import type { GrpcServer, Sender } from "../grpc-server.ts";
 import type { WorkloadRef } from "./inbound.ts";
 import type { Followed, Listener, OutboundTarget, PolicyIndex } from "./index.ts";
-import { messageIn } from "./watching.ts";
+import { messageIn } from "./listener.ts";
 
 export function servePolicy(server: GrpcServer, index: PolicyIndex, clusterDomain: string): void {
   const watchPort = (spec: MessageOf<typeof PortSpec>, listener: Listener<WorkloadRef>) => {

@@ -1,4 +1,4 @@
-// What the index's views share: who is told what.
+// Who is told of policies, and what: messages as they are sent.
 import { decode, type Message, type Partially } from "../../api/codec.ts";
 import { encodeFrame } from "../grpc-server.ts";
 
@@ -20,8 +20,8 @@ export interface Followed<Q> {
 }
 
 /**
- * A message as it is sent, one character for each byte: that is an eighth of the message as objects, and equal ones are
- * told by it. A Buffer of its own would be more, and so many small ones would each keep a larger piece of memory.
+ * A message as it is sent, one character for each byte: smaller by far than the message as objects, and equal ones are told
+ * by it. Many small Buffers would each keep a larger piece of memory.
  */
 export type MessageText = string;
 
