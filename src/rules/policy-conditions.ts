@@ -3,11 +3,14 @@
 import type { ProxyProtocol } from "../crds/index.ts";
 import type { BackendProblem } from "./backend-problem.ts";
 import { clusterOverlap } from "./egress-choice.ts";
+import type { appProtocolOf } from "./outbound-policy.ts";
 import {
   byAge,
   type EgressNetworkRecord,
   type ParentRef,
   type RateLimitRecord,
+  ROUTE_KINDS,
+  type RouteKind,
   type RouteRecord,
   type ServerRecord,
 } from "./policy-records.ts";
@@ -44,7 +47,11 @@ export type ParentFacts =
       readonly kind: "service";
       readonly headless: boolean;
       readonly externalName: boolean;
-      readonly ports: readonly { readonly name: string; readonly port: number }[];
+      readonly ports: readonly {
+        readonly name: string;
+        readonly port: number;
+        readonly protocol: ReturnType<typeof appProtocolOf>;
+      }[];
     }
   | { readonly kind: "egress"; readonly network: EgressNetworkRecord };
 
@@ -108,7 +115,30 @@ function acceptanceOf({ route, ref, parent, others, clusterNetworks }: RouteFact
       "RouteReasonConflicted",
       `${winner.kind} ${winner.namespace}/${winner.name} is attached to the same port, and its kind goes before ${route.kind}`,
     );
-  return accepted();
+  return accepted(undefined, parent.kind === "service" ? idleOn(parent.ports, route.kind, ref) : "");
+}
+
+/** Kinds of routes that hold on a port, by how its bytes are read. */
+const HELD: Readonly<Record<ReturnType<typeof appProtocolOf>, readonly RouteKind[]>> = {
+  detect: ROUTE_KINDS,
+  http1: ["HTTPRoute"],
+  http2: ["HTTPRoute", "GRPCRoute"],
+  opaque: ["TCPRoute"],
+};
+
+/** Why an accepted route has no effect all the same: each port it is attached to is read as something else. */
+function idleOn(
+  ports: Extract<ParentFacts, { kind: "service" }>["ports"],
+  kind: RouteKind,
+  ref: ParentRef,
+): string {
+  const attached = ports.filter(
+    ({ name, port }) =>
+      (ref.port ?? port) === port && (ref.sectionName === undefined || ref.sectionName === name),
+  );
+  if (attached.some(({ protocol }) => HELD[protocol].includes(kind))) return "";
+  const read = attached.map(({ port, protocol }) => `${port} is read as ${protocol}`);
+  return read.length === 0 ? "" : `it has no effect: port ${read.join(", port ")}`;
 }
 
 function resolutionOf({ backendProblems }: RouteFacts): PolicyCondition {

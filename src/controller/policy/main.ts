@@ -118,6 +118,7 @@ function statusWriter(process: ControllerProcess, index: PolicyIndex, facts: Pol
   const writer = new StatusWriter({
     store: index.store,
     clusterNetworks: facts.clusterNetworks,
+    defaultOpaquePorts: facts.defaultOpaquePorts,
     leadership: election,
     patch: (path, body) =>
       fenced.request(path, {

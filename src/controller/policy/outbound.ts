@@ -99,17 +99,7 @@ function servicePolicy(
   const servicePort = service.ports.find((candidate) => candidate.port === port);
   // An ExternalName has no endpoints in the cluster: its clients resolve the name it stands for.
   if (!servicePort || service.externalName) return undefined;
-  const { namespace, name } = service;
-  const opaquePorts =
-    service.opaquePorts ?? store.namespaces.get(namespace, reading)?.opaquePorts ?? facts.defaultOpaquePorts;
-  const parent: ServicePort = {
-    kind: "Service",
-    namespace,
-    name,
-    port,
-    appProtocol: servicePort.appProtocol,
-    opaque: portSetHas(opaquePorts, port),
-  };
+  const parent = portOf(store, facts, service, servicePort, reading);
   // As its status says: routes need a Service with an address of its own.
   const routes = service.headless ? [] : store.routes.group("parent", parentKey(parent), reading);
   return outboundPolicy({
@@ -121,6 +111,18 @@ function servicePolicy(
     clusterDomain: facts.clusterDomain,
     allowHeaders: facts.allowHeaders,
   });
+}
+
+/** A port of a Service, with what says how its bytes are read. */
+export function portOf(
+  store: PolicyStore,
+  { defaultOpaquePorts }: Pick<ClusterOutboundFacts, "defaultOpaquePorts">,
+  { namespace, name, opaquePorts }: ServiceRecord,
+  { port, appProtocol }: ServiceRecord["ports"][number],
+  reading: Reading,
+): ServicePort {
+  const opaque = opaquePorts ?? store.namespaces.get(namespace, reading)?.opaquePorts ?? defaultOpaquePorts;
+  return { kind: "Service", namespace, name, port, appProtocol, opaque: portSetHas(opaque, port) };
 }
 
 function egressPolicy(

@@ -1,6 +1,7 @@
 // What the status of an object should say, and what its author should be told by an event, looked up in the store.
 import { isDeepStrictEqual } from "node:util";
 import type { Condition } from "../../crds/index.ts";
+import { appProtocolOf } from "../../rules/outbound-policy.ts";
 import {
   CONTROLLER_NAME,
   egressCondition,
@@ -23,7 +24,8 @@ import { parentKind } from "../../rules/route-parents.ts";
 import type { RouteParentStatus } from "../../rules/route-record.ts";
 import { chooseServer, mayOverlap, portsOf, selectsWorkload } from "../../rules/server-choice.ts";
 import type { AnnotationProblem } from "../../rules/traffic-annotations.ts";
-import { problemOf } from "./outbound.ts";
+import type { PortRange } from "../../util/port-set.ts";
+import { portOf, problemOf } from "./outbound.ts";
 import { keyOf, type PolicyStore, parentKey, targetKey } from "./store.ts";
 import type { Reading } from "./tables.ts";
 
@@ -58,6 +60,7 @@ export interface Warning {
 
 export interface StatusFacts {
   readonly clusterNetworks: readonly string[];
+  readonly defaultOpaquePorts: readonly PortRange[];
 }
 
 /**
@@ -165,7 +168,7 @@ function writtenRef({ group, kind, namespace, name, port, sectionName }: ParentR
 
 function conditionsOn(
   store: PolicyStore,
-  { clusterNetworks }: StatusFacts,
+  facts: StatusFacts,
   route: RouteRecord,
   ref: ParentRef,
   reading: Reading,
@@ -188,9 +191,9 @@ function conditionsOn(
   return routeConditions({
     route,
     ref,
-    parent: parentFacts(store, kind, keyOf(parent), reading),
+    parent: parentFacts(store, facts, kind, keyOf(parent), reading),
     others,
-    clusterNetworks,
+    clusterNetworks: facts.clusterNetworks,
     backendProblems,
   });
 }
@@ -203,6 +206,7 @@ function referencesOf({ backends, extras }: RouteRuleRecord): BackendRef[] {
 
 function parentFacts(
   store: PolicyStore,
+  facts: StatusFacts,
   kind: "Server" | "Service" | "EgressNetwork",
   key: string,
   reading: Reading,
@@ -217,7 +221,12 @@ function parentFacts(
   }
   const service = store.services.get(key, reading);
   if (!service) return { kind: "missing" };
-  const { headless, externalName, ports } = service;
+  const { headless, externalName } = service;
+  const ports = service.ports.map(({ name, ...port }) => ({
+    name,
+    port: port.port,
+    protocol: appProtocolOf(portOf(store, facts, service, { name, ...port }, reading)),
+  }));
   return { kind: "service", headless, externalName, ports };
 }
 

@@ -11,7 +11,7 @@ import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { type Harness, startHarness } from "../../sandbox/apiserver/harness.ts";
 import { hurried } from "../../support/clock.ts";
-import { PolicyCluster, policyObject } from "../../support/policy-cluster.ts";
+import { POLICY_FACTS, PolicyCluster, policyObject } from "../../support/policy-cluster.ts";
 import { until } from "../../support/until.ts";
 
 const test = suite("policy at an API server");
@@ -42,6 +42,7 @@ class Rig {
     this.writer = new StatusWriter({
       store: this.cluster.index.store,
       clusterNetworks: ["10.0.0.0/8"],
+      defaultOpaquePorts: POLICY_FACTS.defaultOpaquePorts,
       leadership: { isLeader: true, onChange: () => () => {} },
       patch: async (path, body) => {
         const before = this.onPatch;

@@ -12,7 +12,7 @@ import type { KubeObject } from "../../../src/kube/types.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { ManualClock } from "../../support/clock.ts";
-import { PolicyCluster } from "../../support/policy-cluster.ts";
+import { POLICY_FACTS, PolicyCluster } from "../../support/policy-cluster.ts";
 
 const test = suite("policy index, by properties");
 
@@ -285,6 +285,7 @@ test("after any changes, every status comes to say what a new index would have i
       const writer = new StatusWriter({
         store: cluster.index.store,
         clusterNetworks: ["10.0.0.0/8"],
+        defaultOpaquePorts: POLICY_FACTS.defaultOpaquePorts,
         leadership: { isLeader: true, onChange: () => () => {} },
         // The API server answers, and tells it by the watch.
         patch: async (path, body) => {
@@ -321,7 +322,7 @@ test("after any changes, every status comes to say what a new index would have i
         const reading = new Reading({ changed() {} });
         const wanted = statusOf(
           fresh.index.store,
-          { clusterNetworks: ["10.0.0.0/8"] },
+          { clusterNetworks: ["10.0.0.0/8"], defaultOpaquePorts: POLICY_FACTS.defaultOpaquePorts },
           subject,
           reading,
           "now",

@@ -10,7 +10,7 @@ import type { KubeObject } from "../../../src/kube/types.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { Registry } from "../../../src/metrics/registry.ts";
 import { ManualClock } from "../../support/clock.ts";
-import { PolicyCluster, policyObject } from "../../support/policy-cluster.ts";
+import { POLICY_FACTS, PolicyCluster, policyObject } from "../../support/policy-cluster.ts";
 
 const test = suite("policy status");
 
@@ -64,6 +64,7 @@ class Rig {
     this.writer = new StatusWriter({
       store: this.cluster.index.store,
       clusterNetworks: ["10.0.0.0/8"],
+      defaultOpaquePorts: POLICY_FACTS.defaultOpaquePorts,
       leadership: this.leadership,
       patch: async (path, body) => this.#patch(path, body as Patch["body"]),
       record: (involved, _type, reason, message) =>
@@ -309,6 +310,31 @@ test("routes on different ports, and of different namespaces, do not conflict", 
     assert.is(rig.conditions(name)[0], `Service web ${ACCEPTED}`, name);
 });
 
+test("a route that is accepted where ports are read as something else says that it has no effect, and no more when they are not", async () => {
+  const ports = [
+    { name: "db", port: 3306 },
+    { name: "web", port: 80 },
+    { name: "old", port: 81, appProtocol: "http" },
+  ];
+  const rig = new Rig().apply(
+    service("web", { ports }),
+    route({ ...toService, port: 3306 }),
+    route({ ...toService, port: 81 }, { rules: [{}] }, "GRPCRoute", "calls"),
+    route(toService, {}, "HTTPRoute", "everywhere"),
+    route({ ...toService, port: 3306 }, { rules: [{}] }, "TCPRoute", "bytes", ALPHA),
+  );
+  await rig.settle();
+  const said = (name: string) => rig.status(name).parents[0]!.conditions![0]!.message;
+  assert.is(said("one"), "it has no effect: port 3306 is read as opaque");
+  assert.is(said("calls"), "it has no effect: port 81 is read as http1");
+  assert.is(said("everywhere"), "");
+  rig.cluster.apply(
+    policyObject("v1", "Namespace", "emoji", { annotations: { "config.linkerd.io/opaque-ports": "25" } }),
+  );
+  await rig.settle();
+  assert.is(said("one"), "");
+});
+
 test("a condition names the generation it is about, and keeps the time of its last change", async () => {
   const rig = new Rig().apply(service(), route(toService));
   await rig.settle();
@@ -521,7 +547,7 @@ test("Servers of different pods are not looked at again because of pods, nor of 
     conditions: [],
     problems: [],
   } as unknown as StatusSubject;
-  const facts = { clusterNetworks: [] };
+  const facts = { clusterNetworks: [], defaultOpaquePorts: [] };
   assert.is(statusOf(store, facts, subject, reading, "2026-01-01T00:00:00Z"), undefined);
   cluster.apply(
     of("old", { accessPolicy: "audit" }),
