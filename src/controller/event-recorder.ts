@@ -51,13 +51,28 @@ export class EventRecorder {
   }
 
   record(involved: InvolvedObject, type: "Normal" | "Warning", reason: string, message: string): void {
-    if (this.#pending >= MAX_PENDING || this.#isRepeated(involved, reason, message)) return;
+    void this.tell(involved, type, reason, message);
+  }
+
+  /** The same for whoever would tell it again. @returns whether it is written, now or not long before */
+  async tell(
+    involved: InvolvedObject,
+    type: "Normal" | "Warning",
+    reason: string,
+    message: string,
+  ): Promise<boolean> {
+    if (this.#pending >= MAX_PENDING) return false;
+    if (this.#isRepeated(involved, reason, message)) return true;
     this.#pending += 1;
-    this.#write(involved, type, reason, message)
-      .catch((error) => this.#log.debug("an event was not recorded", { reason, error: errorMessage(error) }))
-      .finally(() => {
-        this.#pending -= 1;
-      });
+    try {
+      await this.#write(involved, type, reason, message);
+      return true;
+    } catch (error) {
+      this.#log.debug("an event was not recorded", { reason, error: errorMessage(error) });
+      return false;
+    } finally {
+      this.#pending -= 1;
+    }
   }
 
   #isRepeated({ kind, namespace, name }: InvolvedObject, reason: string, message: string): boolean {

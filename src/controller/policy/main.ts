@@ -127,7 +127,7 @@ function statusWriter(process: ControllerProcess, index: PolicyIndex, facts: Pol
         query: { fieldManager: FIELD_MANAGER },
         contentType: "application/merge-patch+json",
       }),
-    record: (involved, type, reason, message) => events.record(involved, type, reason, message),
+    tell: (involved, type, reason, message) => events.tell(involved, type, reason, message),
     clock,
     log,
     registry,

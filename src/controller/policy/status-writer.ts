@@ -7,7 +7,7 @@ import type { Registry } from "../../metrics/registry.ts";
 import type { Clock, Timer } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
 import type { InvolvedObject } from "../event-recorder.ts";
-import { type StatusFacts, type StatusSubject, statusOf, warningsOf } from "./status.ts";
+import { type StatusFacts, type StatusSubject, statusOf, type Warning, warningsOf } from "./status.ts";
 import type { PolicyStore } from "./store.ts";
 import { type Dependent, Reading } from "./tables.ts";
 
@@ -22,7 +22,8 @@ export interface StatusWriterOptions extends StatusFacts {
   readonly leadership: Leadership;
   /** Merges `body` into the status of an object. @throws KubeApiError */
   patch(path: string, body: object): Promise<unknown>;
-  record(involved: InvolvedObject, type: "Warning", reason: string, message: string): void;
+  /** Tells an object's author by an event. @returns whether it was written */
+  tell(involved: InvolvedObject, type: "Warning", reason: string, message: string): Promise<boolean>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly registry: Registry;
@@ -41,7 +42,8 @@ class Watched implements Dependent {
   notBefore = 0;
   /** The version that was answered, until the watch brings the next one. */
   patchedVersion: string | undefined;
-  warned = "";
+  /** What its author was told of it, by text. */
+  readonly warned = new Set<string>();
   readonly #onChange: (watched: Watched) => void;
 
   constructor(subject: StatusSubject, onChange: (watched: Watched) => void) {
@@ -161,15 +163,30 @@ export class StatusWriter {
   }
 
   #warn(watched: Watched): void {
-    const { store, record } = this.#options;
-    const { subject, reading } = watched;
-    const warnings = warningsOf(store, subject, reading);
-    const text = JSON.stringify(warnings);
-    if (text === watched.warned) return;
-    watched.warned = text;
-    const { apiVersion, objectKind: kind, namespace, name, uid } = subject;
-    for (const { reason, message } of warnings)
-      record({ apiVersion, kind, namespace, name, uid }, "Warning", reason, message);
+    const { store } = this.#options;
+    const { subject, reading, warned } = watched;
+    const warnings = new Map(warningsOf(store, subject, reading).map((each) => [JSON.stringify(each), each]));
+    for (const text of warned) if (!warnings.has(text)) warned.delete(text);
+    for (const [text, warning] of warnings) if (!warned.has(text)) void this.#tell(watched, text, warning);
+  }
+
+  async #tell(watched: Watched, text: string, { reason, message }: Warning): Promise<void> {
+    const { apiVersion, objectKind: kind, namespace, name, uid } = watched.subject;
+    watched.warned.add(text);
+    const told = await this.#options.tell(
+      { apiVersion, kind, namespace, name, uid },
+      "Warning",
+      reason,
+      message,
+    );
+    if (told || !this.#isWatched(watched)) return;
+    // It is the only word that its author gets of it: told when it is looked at again.
+    watched.warned.delete(text);
+    this.#add(watched);
+  }
+
+  #isWatched(watched: Watched): boolean {
+    return this.#watched.get(nameOf(watched.subject)) === watched;
   }
 
   async #patch(watched: Watched, status: object): Promise<void> {
@@ -185,7 +202,8 @@ export class StatusWriter {
       const code = error instanceof KubeApiError ? error.status : 0;
       // Gone: its deletion is on the way. A conflict: its newer version is, and it is looked at again then.
       this.#patches(code === 409 ? "conflict" : code === 404 ? "gone" : "failed");
-      if (code === 404) return;
+      // One that was replaced meanwhile by another of its name would be tried for ever: its version never comes back.
+      if (code === 404 || !this.#isWatched(watched)) return;
       if (code !== 409)
         log.warn("a status was not written", {
           object: `${resource} ${namespace}/${name}`,

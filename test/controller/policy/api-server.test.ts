@@ -55,7 +55,7 @@ class Rig {
           contentType: "application/merge-patch+json",
         });
       },
-      record: () => {},
+      tell: async () => true,
       clock,
       log,
       registry: new Registry(),

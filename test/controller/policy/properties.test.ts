@@ -303,7 +303,7 @@ test("after any changes, every status comes to say what a new index would have i
               status: JSON.parse(JSON.stringify((body as { status: object }).status)),
             } as KubeObject);
         },
-        record: () => {},
+        tell: async () => true,
         clock,
         log: createLogger({ level: "off" }),
         registry: new Registry(),

@@ -49,6 +49,10 @@ class Rig {
   readonly registry = new Registry();
   /** Answers the next patches. */
   readonly failures: number[] = [];
+  /** Events are not written. */
+  silenced = false;
+  /** Patches wait for it. */
+  held: Promise<void> | undefined;
   readonly #objects = new Map<string, KubeObject>();
   #version = 1_000;
 
@@ -67,8 +71,10 @@ class Rig {
       defaultOpaquePorts: POLICY_FACTS.defaultOpaquePorts,
       leadership: this.leadership,
       patch: async (path, body) => this.#patch(path, body as Patch["body"]),
-      record: (involved, _type, reason, message) =>
-        this.events.push(`${involved.kind} ${involved.name} ${reason}: ${message}`),
+      tell: async (involved, _type, reason, message) => {
+        this.events.push(`${involved.kind} ${involved.name} ${reason}: ${message}`);
+        return !this.silenced;
+      },
       clock: this.clock,
       log: createLogger({ level: "off" }),
       registry: this.registry,
@@ -86,6 +92,7 @@ class Rig {
 
   async #patch(path: string, body: Patch["body"]): Promise<void> {
     this.patches.push({ path, body });
+    await this.held;
     const failure = this.failures.shift();
     if (failure !== undefined) throw new KubeApiError(failure, {}, "PATCH");
     const name = path.split("/").at(-2)!;
@@ -488,6 +495,24 @@ test("conflicts and failures are tried again, at a pace; what is gone is let go"
   assert.match(rig.registry.expose(), /policy_status_patches_total\{result="written"\} 1/);
 });
 
+test("an object that is replaced while its status is written: the old one is let go", async () => {
+  const rig = new Rig();
+  const old = route(toService);
+  let answer = () => {};
+  rig.held = new Promise((resolve) => {
+    answer = resolve;
+  });
+  rig.failures.push(409);
+  rig.apply(service(), old);
+  await rig.clock.advance(100);
+  rig.cluster.delete(old);
+  rig.apply({ ...old, metadata: { ...old.metadata, uid: "another", resourceVersion: "another" } });
+  answer();
+  await rig.settle();
+  const versions = rig.patches.map(({ body }) => body.metadata.resourceVersion);
+  assert.equal(versions, [old.metadata.resourceVersion, "another"]);
+});
+
 test("many objects are written one after another, not at once", async () => {
   const rig = new Rig();
   rig.apply(service());
@@ -570,6 +595,23 @@ test("annotations that are not understood are told of", async () => {
     rig.events.join(),
     /HTTPRoute one InvalidAnnotation: annotation retry.linkerd.io\/http: expected status codes/,
   );
+});
+
+test("what could not be told is told again, until it is", async () => {
+  const rig = new Rig();
+  rig.silenced = true;
+  const misspelt = route(toService, {}, "HTTPRoute", "misspelt");
+  rig.apply({
+    ...misspelt,
+    metadata: { ...misspelt.metadata, annotations: { "retry.linkerd.io/htpp": "5xx" } },
+  });
+  await rig.clock.advance(3_500);
+  const before = rig.events.length;
+  assert.ok(before > 1 && before < 6, `told ${before} times in 3.5 s`);
+  rig.silenced = false;
+  await rig.settle();
+  assert.is(rig.events.length, before + 1);
+  assert.is(new Set(rig.events).size, 1);
 });
 
 test.run();
