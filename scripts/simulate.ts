@@ -69,7 +69,7 @@ async function main(): Promise<void> {
   const take = (result: SimulationResult) => {
     results.push(result);
     if (result.broken.length === 0) return;
-    const why = result.broken.map((each) => `  ${each}\n`).join("");
+    const why = result.broken.map(({ text }) => `  ${text}\n`).join("");
     process.stdout.write(
       `seed ${result.seed} broke a rule:\n${why}  replay: npm run simulate -- --seed ${result.seed} --steps ${result.steps} --verbose\n`,
     );

@@ -1,5 +1,6 @@
 // A simulated API server: collections with one sequence of versions, lists in pages, watches that lag, are cut and
 // forget, writes against versions; reached by each machine over the simulated network as the real client's transport.
+import type { InvolvedObject } from "../../src/controller/event-recorder.ts";
 import type { Transport, TransportAnswer, TransportRequest } from "../../src/kube/transport.ts";
 import type { KubeObject } from "../../src/kube/types.ts";
 import type { Chance } from "../support/chance.ts";
@@ -19,6 +20,13 @@ export interface Change {
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
   readonly object: KubeObject;
   readonly at: number;
+}
+
+/** An event that one of the controllers recorded. */
+export interface RecordedEvent {
+  readonly involvedObject: InvolvedObject;
+  readonly reason: string;
+  readonly message: string;
 }
 
 /** A write by one of the controllers. */
@@ -100,8 +108,8 @@ interface Watching {
   last: number;
 }
 
-/** What one machine was told of a collection, and when. */
-export interface Told {
+/** The newest version of a collection that one machine had been told of at a time. */
+interface Told {
   readonly at: number;
   readonly version: number;
 }
@@ -115,9 +123,9 @@ export class SimulatedApiServer {
   readonly #collections = new Map<string, Map<string, KubeObject>>();
   readonly #watches = new Set<Watching>();
   readonly #snapshots = new Map<string, KubeObject[]>();
-  readonly changes: Change[] = [];
-  /** By `machine collection`. */
-  readonly told = new Map<string, Told[]>();
+  readonly #changes = new Map<string, Change[]>();
+  /** By `machine collection`, the newest last. */
+  readonly #told = new Map<string, Told[]>();
   /** Collections of groups that are served now; those of the core always are. */
   readonly served = new Set<string>();
   readonly #knownGroups = new Map<string, { version: string; resource: string }[]>();
@@ -126,6 +134,11 @@ export class SimulatedApiServer {
   #names = 0;
   /** Whose requests fail, and how often. */
   readonly failing = new Map<string, number>();
+  /** Nobody reaches it. */
+  down = false;
+  readonly events: RecordedEvent[] = [];
+  /** How often controllers asked for a change of something other than a Lease, granted or not. */
+  asked = 0;
   onChange: (change: Change) => void = () => {};
   onWrite: (write: Write) => void = () => {};
   /** Whose token it is. */
@@ -140,6 +153,19 @@ export class SimulatedApiServer {
 
   get version(): number {
     return this.#version;
+  }
+
+  /** All changes of a collection, the oldest first. */
+  changesOf(collection: string): readonly Change[] {
+    return this.#changes.get(collection) ?? [];
+  }
+
+  /** The last version at which a collection was as a machine knew it at a time: nothing before that counts for it. */
+  knownBy(machine: string, collection: string, at: number): number {
+    const version =
+      this.#told.get(`${machine} ${collection}`)?.findLast((each) => each.at <= at)?.version ?? 0;
+    const next = this.changesOf(collection).find((each) => each.version > version);
+    return next ? next.version - 1 : Number.POSITIVE_INFINITY;
   }
 
   // ---- the cluster's side ----
@@ -212,7 +238,9 @@ export class SimulatedApiServer {
 
   #commit(collection: string, type: Change["type"], object: KubeObject): void {
     const change = { version: this.#version, collection, type, object, at: this.#scheduler.now };
-    this.changes.push(change);
+    const changes = this.#changes.get(collection) ?? [];
+    this.#changes.set(collection, changes);
+    changes.push(change);
     this.onChange(change);
     for (const watch of this.#watches) {
       if (watch.collection !== collection || (watch.selector && !watch.selector(object))) continue;
@@ -237,7 +265,7 @@ export class SimulatedApiServer {
     const deliver = () => {
       watch.pumping = false;
       if (watch.body.ended) return;
-      if (this.#network.isCut(watch.machine.name, API)) {
+      if (this.down || this.#network.isCut(watch.machine.name, API)) {
         watch.pumping = true;
         this.#scheduler.after(AGAIN, deliver);
         return;
@@ -252,9 +280,9 @@ export class SimulatedApiServer {
 
   #tell(machine: string, collection: string, version: number): void {
     const key = `${machine} ${collection}`;
-    const told = this.told.get(key) ?? [];
-    this.told.set(key, told);
-    told.push({ at: this.#scheduler.now, version });
+    const told = this.#told.get(key) ?? [];
+    this.#told.set(key, told);
+    told.push({ at: this.#scheduler.now, version: Math.max(version, told.at(-1)?.version ?? 0) });
   }
 
   #bookmark(): void {
@@ -286,6 +314,16 @@ export class SimulatedApiServer {
         );
       watch.body.end(how === "break" ? new Error("ECONNRESET") : undefined);
     }
+  }
+
+  /** It is away for a while: all connections break. What came before its return it may have forgotten. */
+  restart(ms: number, forgets: boolean): void {
+    this.down = true;
+    for (const watch of [...this.#watches]) watch.body.end(new Error("ECONNRESET"));
+    this.#scheduler.after(ms, () => {
+      this.down = false;
+      if (forgets) this.compact();
+    });
   }
 
   get watches(): number {
@@ -322,6 +360,10 @@ export class SimulatedApiServer {
       const crossing = (next: () => void) => {
         const cross = () => {
           if (over || !machine.clock.running) return;
+          if (this.down) {
+            give(() => reject(new Error("connect ECONNREFUSED api")));
+            return;
+          }
           if (this.#network.isCut(machine.name, API)) this.#scheduler.after(AGAIN, cross);
           else next();
         };
@@ -367,7 +409,10 @@ export class SimulatedApiServer {
     const parts = url.pathname.split("/").slice(1).map(decodeURIComponent);
     const object = body && (JSON.parse(body.toString()) as KubeObject);
     if (url.pathname.endsWith("/tokenreviews")) return this.#review(object as never);
-    if (url.pathname.endsWith("/events")) return answer(201, {});
+    if (url.pathname.endsWith("/events")) {
+      this.events.push(object as unknown as RecordedEvent);
+      return answer(201, {});
+    }
     if (parts[0] === "apis" && parts.length <= 3) return this.#discovery(parts[1]!, parts[2]);
     const head = parts.splice(0, parts[0] === "api" ? 2 : 3);
     const namespace = parts[0] === "namespaces" && parts.length > 2 ? parts.splice(0, 2)[1]! : "";
@@ -436,9 +481,8 @@ export class SimulatedApiServer {
     const watch: Watching = { machine, collection, selector, body, queue: [], pumping: false, last: 0 };
     this.#watches.add(watch);
     body.onDestroy = () => this.#watches.delete(watch);
-    for (const { version, type, object, collection: changed } of this.changes)
-      if (version > from && changed === collection && (!selector || selector(object)))
-        this.#queue(watch, type, object, version);
+    for (const { version, type, object } of this.changesOf(collection))
+      if (version > from && (!selector || selector(object))) this.#queue(watch, type, object, version);
     const seconds = Number(query.get("timeoutSeconds") ?? 300);
     this.#scheduler.after(seconds * 1_000, () => body.end());
     return body;
@@ -458,6 +502,7 @@ export class SimulatedApiServer {
     const { method, collection, namespace, name, subresource, object } = request;
     const what = subresource === "status" ? "status" : collection.endsWith("/leases") ? "lease" : "slice";
     const written = () => this.onWrite({ machine: machine.name, what, collection });
+    if (method !== "GET" && what !== "lease") this.asked += 1;
     if (method === "POST") {
       const { generateName, ...metadata } = object!.metadata as KubeObject["metadata"] & {
         generateName?: string;

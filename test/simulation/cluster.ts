@@ -1,5 +1,6 @@
 // What users and Kubernetes' own controllers do in a simulated cluster: pods come, get addresses that others had before,
-// and go; slices follow some time later; Services and policy are written, changed and deleted.
+// and go; slices follow some time later; Services are written, changed and deleted. What users write of policy has a file of
+// its own (policy-author.ts).
 import type { EndpointSlice, KubeObject, Pod, Service } from "../../src/kube/types.ts";
 import type { Chance } from "../support/chance.ts";
 import type { SimulatedApiServer } from "./api-server.ts";
@@ -16,27 +17,19 @@ export const COLLECTION = {
   policies: "/apis/policy.linkerd.io/v1alpha1/authorizationpolicies",
   meshTls: "/apis/policy.linkerd.io/v1alpha1/meshtlsauthentications",
   networks: "/apis/policy.linkerd.io/v1alpha1/networkauthentications",
+  rateLimits: "/apis/policy.linkerd.io/v1alpha1/httplocalratelimitpolicies",
+  egressNetworks: "/apis/policy.linkerd.io/v1alpha1/egressnetworks",
   routes: "/apis/gateway.networking.k8s.io/v1/httproutes",
+  grpcRoutes: "/apis/gateway.networking.k8s.io/v1/grpcroutes",
+  splits: "/apis/split.smi-spec.io/v1alpha2/trafficsplits",
   workloads: "/apis/workload.linkerd.io/v1beta1/externalworkloads",
   profiles: "/apis/linkerd.io/v1alpha2/serviceprofiles",
 } as const;
 
 export const MESH = "mesh-system";
 export const PORT = 8080;
-const NAMESPACES = ["a", "b"];
+export const NAMESPACES = ["a", "b"];
 const NODES = ["n1", "n2", "n3"];
-
-const POLICY_KINDS = [
-  "servers",
-  "serverAuthorizations",
-  "policies",
-  "meshTls",
-  "networks",
-  "routes",
-] as const;
-type PolicyKind = (typeof POLICY_KINDS)[number];
-/** Without Servers the others say little. */
-const POLICY_CHOICE: readonly PolicyKind[] = [...POLICY_KINDS, "servers", "servers", "policies", "meshTls"];
 
 export interface App {
   readonly namespace: string;
@@ -82,14 +75,11 @@ export class Cluster {
       { namespace: "b", name: "web", meshed: true, stateful: true, replicas: 1, version: 1 },
       { namespace: "b", name: "plain", meshed: false, stateful: false, replicas: 2, version: 1 },
     ];
-    for (const name of NAMESPACES) this.#namespace(name, undefined);
     for (const name of NODES)
       api.put(COLLECTION.nodes, {
         metadata: { name, labels: { "topology.kubernetes.io/zone": name === "n1" ? "east" : "west" } },
       } as KubeObject);
-    for (const collection of [COLLECTION.workloads, COLLECTION.profiles]) api.serve(collection);
-    // Most definitions are there from the beginning; others come later.
-    for (const kind of POLICY_KINDS) if (chance.happens(0.75)) api.serve(COLLECTION[kind]);
+    api.serve(COLLECTION.workloads);
     for (const app of this.apps) {
       this.#service(app);
       this.settle(app);
@@ -238,7 +228,10 @@ export class Cluster {
       this.touch(namespace, name);
     } else {
       const port = this.#chance.of([80, 81]);
-      const annotations = this.#chance.happens(0.5) ? { "config.linkerd.io/opaque-ports": String(port) } : {};
+      const { "config.linkerd.io/opaque-ports": _, ...others } = service.metadata.annotations ?? {};
+      const annotations = this.#chance.happens(0.5)
+        ? { ...others, "config.linkerd.io/opaque-ports": String(port) }
+        : others;
       const spec = { ...service.spec, ports: [{ name: "http", port, targetPort: PORT }] };
       this.api.put(COLLECTION.services, {
         ...service,
@@ -319,117 +312,5 @@ export class Cluster {
       },
       status: { conditions: [{ type: "Ready", status: this.#chance.happens(0.7) ? "True" : "False" }] },
     } as unknown as KubeObject);
-  }
-
-  // ---- policy ----
-
-  #namespace(name: string, policy: string | undefined): void {
-    this.api.put(COLLECTION.namespaces, {
-      metadata: {
-        name,
-        annotations: policy === undefined ? {} : { "config.linkerd.io/default-inbound-policy": policy },
-      },
-    } as KubeObject);
-  }
-
-  /** A namespace's default policy is changed again and again. */
-  flap(times: number, every: number): void {
-    const name = this.#chance.of(NAMESPACES);
-    for (let at = 0; at < times; at += 1)
-      this.#scheduler.after(at * every, () =>
-        this.#namespace(name, at % 2 === 0 ? "deny" : "all-authenticated"),
-      );
-  }
-
-  /** One object of policy is written, changed or deleted; a definition that is missing comes first. */
-  policy(): void {
-    const namespace = this.#chance.of(NAMESPACES);
-    const policies = ["deny", "all-unauthenticated", "all-authenticated", "cluster-unauthenticated"];
-    if (this.#chance.happens(0.2)) {
-      this.#namespace(namespace, this.#chance.of([undefined, ...policies]));
-      return;
-    }
-    const kind = this.#chance.of(POLICY_CHOICE);
-    const collection = COLLECTION[kind];
-    if (!this.api.served.has(collection)) {
-      this.api.serve(collection);
-      return;
-    }
-    if (this.#chance.happens(0.02)) {
-      this.api.withdraw(collection);
-      return;
-    }
-    const name = `${kind}-${this.#chance.between(1, 2)}`;
-    const old = this.api.get(collection, namespace, name);
-    if (old && this.#chance.happens(0.3)) {
-      this.api.delete(collection, namespace, name);
-      return;
-    }
-    this.api.put(collection, {
-      apiVersion: collection.split("/").slice(2, 4).join("/"),
-      metadata: {
-        ...old?.metadata,
-        name,
-        namespace,
-        generation: (Number(old?.metadata.generation) || 0) + 1,
-      },
-      spec: this.#spec(kind, namespace, policies),
-      ...((old as { status?: object } | undefined)?.status
-        ? { status: (old as { status?: object }).status }
-        : {}),
-    } as unknown as KubeObject);
-  }
-
-  #spec(kind: PolicyKind, namespace: string, policies: readonly string[]): object {
-    const chance = this.#chance;
-    const server = `servers-${chance.between(1, 2)}`;
-    const accounts = this.apps.map((app) => identityOf(app.namespace, app.name));
-    switch (kind) {
-      case "servers":
-        return {
-          podSelector: { matchLabels: { app: chance.of(["web", "web", "db"]) } },
-          port: chance.of([PORT, "http"]),
-          proxyProtocol: chance.of(["HTTP/1", "unknown", "opaque"]),
-          ...(chance.happens(0.3) ? { accessPolicy: chance.of(policies) } : {}),
-        };
-      case "serverAuthorizations":
-        return {
-          server: { name: server },
-          client: chance.happens(0.5)
-            ? { meshTLS: { identities: chance.some(accounts, 0.5) } }
-            : { unauthenticated: true, networks: [{ cidr: chance.of(["10.1.0.0/16", "192.168.0.0/16"]) }] },
-        };
-      case "policies":
-        return {
-          targetRef: { group: "policy.linkerd.io", kind: "Server", name: server },
-          requiredAuthenticationRefs: [
-            chance.happens(0.6)
-              ? {
-                  group: "policy.linkerd.io",
-                  kind: "MeshTLSAuthentication",
-                  name: `meshTls-${chance.between(1, 2)}`,
-                }
-              : {
-                  group: "policy.linkerd.io",
-                  kind: "NetworkAuthentication",
-                  name: `networks-${chance.between(1, 2)}`,
-                },
-          ],
-        };
-      case "meshTls":
-        return { identities: chance.happens(0.2) ? ["*"] : [chance.of(accounts), chance.of(accounts)] };
-      case "networks":
-        return { networks: [{ cidr: chance.of(["10.1.0.0/16", "192.168.0.0/16", "0.0.0.0/0"]) }] };
-      case "routes":
-        return {
-          parentRefs: [
-            chance.happens(0.5)
-              ? { group: "core", kind: "Service", name: chance.of(["web", "db"]), port: 80 }
-              : { group: "policy.linkerd.io", kind: "Server", name: server },
-          ],
-          rules: [{ matches: [{ path: { type: "PathPrefix", value: chance.of(["/", "/x"]) } }] }],
-        };
-    }
-    throw new Error(`${kind} in ${namespace}`);
   }
 }

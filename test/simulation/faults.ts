@@ -1,13 +1,20 @@
 // What goes wrong, and what merely happens, chosen by the seed step by step.
 import { API } from "./api-server.ts";
+import { PORT } from "./cluster.ts";
 import { ROLES } from "./replica.ts";
+import type { Theme } from "./themes.ts";
 import type { World } from "./world.ts";
 
 interface Happening {
   readonly name: string;
   readonly weight: number;
+  /** In which themes it happens more often. */
+  readonly of?: readonly Theme[];
   happen(world: World): void;
 }
+
+/** How much more often than otherwise something of the theme happens. */
+const FOCUS = 5;
 
 const seconds = (world: World, least: number, most: number) =>
   world.chance.faults.between(least * 1_000, most * 1_000);
@@ -45,27 +52,54 @@ const replicas = (world: World) => [...world.replicas.values()];
 const proxies = (world: World) => [...world.proxies.values()];
 
 const happenings = (lasting: Lasting): Happening[] => [
-  { name: "an address moves to another pod", weight: 10, happen: ({ cluster }) => cluster.snatch() },
-  { name: "an app is scaled", weight: 5, happen: ({ cluster }) => cluster.scale() },
-  { name: "an app is rolled out", weight: 5, happen: ({ cluster }) => cluster.roll() },
-  { name: "finished pods are swept", weight: 2, happen: ({ cluster }) => cluster.sweep() },
-  { name: "a Service changes", weight: 5, happen: ({ cluster }) => cluster.service() },
-  { name: "an ExternalWorkload changes", weight: 4, happen: ({ cluster }) => cluster.workload() },
   {
-    name: "policy changes",
-    weight: 24,
-    happen({ cluster, chance }) {
-      for (let count = chance.faults.between(1, 5); count > 0; count -= 1) cluster.policy();
+    name: "an address moves to another pod",
+    weight: 10,
+    of: ["addresses"],
+    happen: ({ cluster }) => cluster.snatch(),
+  },
+  { name: "an app is scaled", weight: 5, of: ["addresses"], happen: ({ cluster }) => cluster.scale() },
+  { name: "an app is rolled out", weight: 5, of: ["addresses"], happen: ({ cluster }) => cluster.roll() },
+  { name: "finished pods are swept", weight: 2, happen: ({ cluster }) => cluster.sweep() },
+  {
+    name: "a Service changes",
+    weight: 5,
+    of: ["addresses", "traffic"],
+    happen: ({ cluster }) => cluster.service(),
+  },
+  {
+    name: "an ExternalWorkload changes",
+    weight: 4,
+    of: ["addresses", "leaders"],
+    happen: ({ cluster }) => cluster.workload(),
+  },
+  {
+    name: "it is changed who may call whom",
+    weight: 16,
+    of: ["authorization", "leaders"],
+    happen({ policy, chance }) {
+      for (let count = chance.faults.between(1, 5); count > 0; count -= 1) policy.write("inbound");
+    },
+  },
+  {
+    name: "it is changed where traffic goes",
+    weight: 8,
+    of: ["traffic", "leaders"],
+    happen({ policy, chance }) {
+      for (let count = chance.faults.between(1, 5); count > 0; count -= 1) policy.write("outbound");
     },
   },
   {
     name: "a proxy uses other Services",
     weight: 10,
+    of: ["addresses", "traffic"],
     happen(world) {
       const { faults } = world.chance;
+      const pods = world.cluster.pods();
       for (const proxy of faults.some(proxies(world), 0.4)) {
         const { namespace, name } = faults.of(world.cluster.apps);
-        if (faults.happens(0.75)) world.use(proxy, namespace, name);
+        if (faults.happens(0.6)) world.use(proxy, namespace, name);
+        else if (faults.happens(0.4)) proxy.ask(faults.of(pods).status!.podIP!, PORT);
         else if (proxy.endpoints.size > 0) proxy.forget(faults.of([...proxy.endpoints.keys()]));
       }
     },
@@ -73,6 +107,7 @@ const happenings = (lasting: Lasting): Happening[] => [
   {
     name: "a proxy restarts",
     weight: 3,
+    of: ["certificates"],
     happen(world) {
       const { faults } = world.chance;
       if (world.proxies.size > 0) world.loseProxy(faults.of(proxies(world)), faults.happens(0.5));
@@ -80,8 +115,23 @@ const happenings = (lasting: Lasting): Happening[] => [
     },
   },
   {
+    name: "a proxy asks for another's certificate",
+    weight: 3,
+    of: ["certificates"],
+    happen(world) {
+      const { faults } = world.chance;
+      if (world.proxies.size === 0) return;
+      const [proxy, other] = [faults.of(proxies(world)), faults.of(proxies(world))];
+      if (proxy.localName !== other.localName)
+        proxy.pretend(other.localName, () =>
+          world.break("certificates", `${proxy.name} was given a certificate for ${other.localName}`),
+        );
+    },
+  },
+  {
     name: "a replica is lost",
     weight: 4,
+    of: ["leaders", "certificates"],
     happen(world) {
       const { faults } = world.chance;
       const victim = faults.of(replicas(world));
@@ -92,6 +142,7 @@ const happenings = (lasting: Lasting): Happening[] => [
   {
     name: "a replica leaves",
     weight: 3,
+    of: ["leaders"],
     happen(world) {
       const leaving = world.chance.faults.of(replicas(world));
       if (leaving.leaving) return;
@@ -104,6 +155,7 @@ const happenings = (lasting: Lasting): Happening[] => [
   {
     name: "a replica does not reach the API server",
     weight: 5,
+    of: ["leaders"],
     happen(world) {
       const { faults } = world.chance;
       const links = faults.some(replicas(world), 0.3).map(({ name }) => [name, API] as const);
@@ -142,20 +194,21 @@ const happenings = (lasting: Lasting): Happening[] => [
   },
   {
     name: "proxies stop reading while much changes",
-    weight: 1,
+    weight: 2,
     happen(world) {
       const { faults } = world.chance;
       const deaf = faults.some(proxies(world), 0.5);
       for (const proxy of deaf) proxy.deaf = true;
-      lasting.begin(world, seconds(world, 4, 20), () => {
+      lasting.begin(world, seconds(world, 8, 20), () => {
         for (const proxy of deaf) proxy.deaf = false;
       });
-      world.cluster.flap(80, 25);
+      world.policy.flap(150, 25);
     },
   },
   {
     name: "a clock is wrong",
     weight: 2,
+    of: ["certificates"],
     happen(world) {
       const { faults } = world.chance;
       const wrong = faults.of([...replicas(world), ...proxies(world)]);
@@ -165,6 +218,7 @@ const happenings = (lasting: Lasting): Happening[] => [
   {
     name: "watches end",
     weight: 4,
+    of: ["leaders"],
     happen(world) {
       const { faults } = world.chance;
       world.api.endWatches(faults.some([...world.replicas.keys()], 0.5), faults.of(["end", "break", "gone"]));
@@ -179,8 +233,18 @@ const happenings = (lasting: Lasting): Happening[] => [
     },
   },
   {
+    name: "the API server restarts",
+    weight: 2,
+    of: ["leaders", "addresses"],
+    happen(world) {
+      const { faults } = world.chance;
+      world.api.restart(seconds(world, 1, 15), faults.happens(0.5));
+    },
+  },
+  {
     name: "requests to the API server fail",
     weight: 3,
+    of: ["leaders"],
     happen(world) {
       const { faults } = world.chance;
       const names = faults.some([...world.replicas.keys()], 0.4);
@@ -193,6 +257,7 @@ const happenings = (lasting: Lasting): Happening[] => [
   {
     name: "the issuer is rotated",
     weight: 2,
+    of: ["certificates"],
     happen: (world) => world.authority.rotate(world.scheduler.now),
   },
 ];
@@ -200,11 +265,16 @@ const happenings = (lasting: Lasting): Happening[] => [
 export class Faults {
   readonly #world: World;
   readonly #lasting = new Lasting();
-  readonly #all = happenings(this.#lasting);
-  readonly #sum = this.#all.reduce((sum, { weight }) => sum + weight, 0);
+  readonly #all: readonly Happening[];
+  readonly #sum: number;
 
   constructor(world: World) {
     this.#world = world;
+    this.#all = happenings(this.#lasting).map((each) => ({
+      ...each,
+      weight: each.of?.includes(world.theme) ? each.weight * FOCUS : each.weight,
+    }));
+    this.#sum = this.#all.reduce((sum, { weight }) => sum + weight, 0);
   }
 
   /** Lets one thing happen. @returns how long until the next, ms */

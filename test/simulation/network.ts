@@ -5,10 +5,14 @@ import type { MachineClock, Scheduler } from "./time.ts";
 
 /** What a stream, and a connection, of a replica may have waiting, bytes: little, so that slow subscribers are cut. */
 export const MAX_QUEUED = 16 * 1024;
+/** A message was made at most this long before it was sent, unless it had to wait, ms. */
+export const MAKING = 200;
 /** How long connecting is tried, ms, as the proxy's connector does. */
 const CONNECT_TIMEOUT = 3_000;
 /** A connection takes so many bytes before they arrive; what is more waits with whoever writes. */
 const IN_FLIGHT = 4 * 1024;
+/** Whoever waited has written what waited within this, ms. */
+const CATCHING_UP = 50;
 
 export interface Machine {
   readonly name: string;
@@ -30,6 +34,8 @@ export class SimulatedSocket extends Duplex {
   last = 0;
   inFlight = 0;
   waiting: (() => void) | undefined;
+  /** Since when it has not taken all that was to be sent: what is sent now may have been made then. */
+  congestedSince: number | undefined;
 
   constructor(network: Network, machine: Machine) {
     super();
@@ -43,7 +49,10 @@ export class SimulatedSocket extends Duplex {
     // Whoever wrote may use its memory again.
     this.#network.carry(this, Buffer.from(chunk));
     if (this.inFlight < IN_FLIGHT) taken();
-    else this.waiting = taken;
+    else {
+      this.waiting = taken;
+      this.congestedSince ??= this.#network.now;
+    }
   }
 
   override _final(done: () => void): void {
@@ -64,12 +73,16 @@ export class Network {
   readonly #sockets = new Set<SimulatedSocket>();
   /** Connections that were cut because too much waited for the other end. */
   overfull = 0;
-  /** Told before bytes are handed over: whose they are, and when they were sent. */
-  onDelivery: (to: SimulatedSocket, sentAt: number) => void = () => {};
+  /** Told before bytes are handed over: whose they are, and when they were made, or earlier. */
+  onDelivery: (to: SimulatedSocket, madeAt: number) => void = () => {};
 
   constructor(scheduler: Scheduler, chance: Chance) {
     this.#scheduler = scheduler;
     this.#chance = chance;
+  }
+
+  get now(): number {
+    return this.#scheduler.now;
   }
 
   /** Ends that are open. */
@@ -130,9 +143,10 @@ export class Network {
   /** @param chunk undefined: the end */
   carry(from: SimulatedSocket, chunk: Buffer | undefined): void {
     const size = chunk?.length ?? 0;
-    const sentAt = this.#scheduler.now;
+    const { now } = this.#scheduler;
+    const madeAt = from.congestedSince ?? now;
     from.inFlight += size;
-    from.last = Math.max(from.last, sentAt + this.latency(from.machine, from.peer.machine));
+    from.last = Math.max(from.last, now + this.latency(from.machine, from.peer.machine));
     const arrive = () => {
       const to = from.peer;
       if (to.destroyed || !to.machine.clock.running) return;
@@ -143,13 +157,22 @@ export class Network {
         return;
       }
       from.inFlight -= size;
-      this.onDelivery(to, sentAt);
+      this.onDelivery(to, madeAt);
       to.push(chunk ?? null);
-      const { waiting } = from;
-      from.waiting = undefined;
-      waiting?.();
+      this.#taken(from);
     };
     this.#scheduler.at(from.last, arrive);
+  }
+
+  /** There is room again for what waits. */
+  #taken(from: SimulatedSocket): void {
+    const { waiting } = from;
+    if (!waiting) return;
+    from.waiting = undefined;
+    waiting();
+    this.#scheduler.after(CATCHING_UP, () => {
+      if (!from.waiting) from.congestedSince = undefined;
+    });
   }
 
   /** One end is gone: the other hears of it when it can be reached. */

@@ -12,9 +12,13 @@ import { workloadRecord } from "../../src/controller/destination/external-worklo
 import { DestinationIndex } from "../../src/controller/destination/index.ts";
 import { serveDestination } from "../../src/controller/destination/service.ts";
 import { profileRecord } from "../../src/controller/destination/service-profile.ts";
+import type { InvolvedObject } from "../../src/controller/event-recorder.ts";
 import { encodeFrame, type GrpcServer, type Sender } from "../../src/controller/grpc-server.ts";
-import { serverRecord } from "../../src/controller/policy/records.ts";
+import type { SubjectSink } from "../../src/controller/policy/kinds.ts";
+import { serverRecord, trafficSplitRecord } from "../../src/controller/policy/records.ts";
 import { servePolicy } from "../../src/controller/policy/service.ts";
+import { type StatusSubject, statusOf, warningsOf } from "../../src/controller/policy/status.ts";
+import { Reading } from "../../src/controller/policy/tables.ts";
 import type { EndpointSlice, KubeObject, Pod, Service } from "../../src/kube/types.ts";
 import { systemClock } from "../../src/util/clock.ts";
 import { parsePortSet } from "../../src/util/port-set.ts";
@@ -36,8 +40,11 @@ export const textOf = (value: unknown): string =>
     return part;
   });
 
+/** Waits for no changes. */
+const NOBODY = { changed() {} };
+
 /** Kinds and versions of policy, by collection. */
-const POLICY_KINDS: Record<string, { readonly apiVersion: string; readonly kind: string }> = {
+export const POLICY_KINDS: Record<string, { readonly apiVersion: string; readonly kind: string }> = {
   [COLLECTION.namespaces]: { apiVersion: "v1", kind: "Namespace" },
   [COLLECTION.pods]: { apiVersion: "v1", kind: "Pod" },
   [COLLECTION.services]: { apiVersion: "v1", kind: "Service" },
@@ -48,14 +55,18 @@ const POLICY_KINDS: Record<string, { readonly apiVersion: string; readonly kind:
   [COLLECTION.networks]: { apiVersion: "policy.linkerd.io/v1alpha1", kind: "NetworkAuthentication" },
   [COLLECTION.routes]: { apiVersion: "gateway.networking.k8s.io/v1", kind: "HTTPRoute" },
   [COLLECTION.workloads]: { apiVersion: "workload.linkerd.io/v1beta1", kind: "ExternalWorkload" },
+  [COLLECTION.rateLimits]: { apiVersion: "policy.linkerd.io/v1alpha1", kind: "HTTPLocalRateLimitPolicy" },
+  [COLLECTION.egressNetworks]: { apiVersion: "policy.linkerd.io/v1alpha1", kind: "EgressNetwork" },
+  [COLLECTION.grpcRoutes]: { apiVersion: "gateway.networking.k8s.io/v1", kind: "GRPCRoute" },
+  [COLLECTION.splits]: { apiVersion: "split.smi-spec.io/v1alpha2", kind: "TrafficSplit" },
 };
-export const POLICY_COLLECTIONS = Object.keys(POLICY_KINDS);
 
 /** The policy of a cluster that holds just these objects. */
 export function policyOf(
   objects: readonly (readonly [collection: string, object: KubeObject])[],
+  subjects?: SubjectSink,
 ): PolicyCluster {
-  const cluster = new PolicyCluster({ ...POLICY_FACTS, globalEgressNamespace: "linkerd-egress" });
+  const cluster = new PolicyCluster({}, subjects);
   for (const [collection, object] of objects) cluster.apply({ ...object, ...POLICY_KINDS[collection] });
   return cluster;
 }
@@ -106,6 +117,8 @@ export class FreshControlPlane {
     string,
     { response: Message<unknown>; handle: (request: never, sender: never) => void }
   >();
+  readonly #policy: PolicyCluster;
+  readonly #subjects: StatusSubject[] = [];
 
   constructor(api: SimulatedApiServer) {
     const server = {
@@ -125,14 +138,34 @@ export class FreshControlPlane {
     each<EndpointSlice>(COLLECTION.slices, (object) => index.putSlice(sliceRecord(object)));
     each(COLLECTION.servers, (object) => index.putServer(serverRecord(object)));
     each(COLLECTION.workloads, (object) => index.putWorkload(workloadRecord(object as never)));
+    each(COLLECTION.splits, (object) => index.putSplit(trafficSplitRecord(object)));
     each(COLLECTION.profiles, (object) => index.putProfile(profileRecord(object as never)));
     serveDestination(server, { local: index, clusters: new Map() }, MESH_FACTS);
-    const policy = policyOf(
-      POLICY_COLLECTIONS.flatMap((collection) =>
+    this.#policy = policyOf(
+      Object.keys(POLICY_KINDS).flatMap((collection) =>
         api.list(collection).map((object) => [collection, object] as const),
       ),
+      { put: (subject) => this.#subjects.push(subject), remove: () => {} },
     );
-    servePolicy(server, policy.index, "cluster.local");
+    servePolicy(server, this.#policy.index, "cluster.local");
+  }
+
+  /** Objects whose status is not what it should be, with what it should be. */
+  statuses(): string[] {
+    return this.#subjects.flatMap((subject) => {
+      const status = statusOf(this.#policy.index.store, POLICY_FACTS, subject, new Reading(NOBODY), "now");
+      return status ? [`${subject.objectKind} ${subject.key} should have the status ${textOf(status)}`] : [];
+    });
+  }
+
+  /** What the authors of objects are to be told by events. */
+  warnings(): { readonly involved: InvolvedObject; readonly reason: string; readonly message: string }[] {
+    return this.#subjects.flatMap((subject) =>
+      warningsOf(this.#policy.index.store, subject, new Reading(NOBODY)).map(({ reason, message }) => {
+        const { objectKind: kind, namespace, name, uid, apiVersion } = subject;
+        return { involved: { apiVersion, kind, namespace, name, uid }, reason, message };
+      }),
+    );
   }
 
   /** The text of the first message; undefined: the call is refused. */

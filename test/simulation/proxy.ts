@@ -1,10 +1,15 @@
 // A virtual proxy: the real clients of the control plane and the real identity, in a simulated pod. What it would do with
 // traffic is what it holds.
+
+import type { Method, Partially } from "../../src/api/codec.ts";
+import { Certify } from "../../src/api/identity.ts";
 import type { Pod } from "../../src/kube/types.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import { Registry } from "../../src/metrics/registry.ts";
+import { createCsr } from "../../src/pki/csr.ts";
+import { generateKey } from "../../src/pki/key.ts";
 import { chooseReplica } from "../../src/proxy/control/connector.ts";
-import { GrpcClient } from "../../src/proxy/control/grpc-client.ts";
+import { type CallHandler, GrpcClient, type GrpcClientOptions } from "../../src/proxy/control/grpc-client.ts";
 import { ControlDiscovery } from "../../src/proxy/control/index.ts";
 import { Identity } from "../../src/proxy/identity/index.ts";
 import { TrustAnchors } from "../../src/proxy/identity/trust-anchors.ts";
@@ -17,14 +22,35 @@ import type {
 } from "../../src/proxy/ports.ts";
 import { identityOf, PORT } from "./cluster.ts";
 import type { Machine } from "./network.ts";
+import { OUTSIDE } from "./policy-author.ts";
 import type { Role } from "./replica.ts";
 import { MachineClock } from "./time.ts";
 import type { World } from "./world.ts";
 
-/** From whom a proxy heard last, and when that was sent. */
+/** Tells what it is answered, before it takes it. */
+class OverheardClient extends GrpcClient {
+  readonly #hear: (method: string, message: unknown) => void;
+
+  constructor(options: GrpcClientOptions, hear: (method: string, message: unknown) => void) {
+    super(options);
+    this.#hear = hear;
+  }
+
+  override call<Q, R>(method: Method<Q, R>, request: Partially<Q>, handler: CallHandler<R>): () => void {
+    return super.call(method, request, {
+      onMessage: (message) => {
+        this.#hear(method.path, message);
+        handler.onMessage(message);
+      },
+      onEnd: (error) => handler.onEnd(error),
+    });
+  }
+}
+
+/** From whom a proxy heard last, and when that was made. */
 export interface Heard {
   readonly replica: string;
-  readonly sentAt: number;
+  readonly madeAt: number;
 }
 
 export class VirtualProxy implements Machine {
@@ -36,6 +62,7 @@ export class VirtualProxy implements Machine {
   deaf = false;
   readonly heard: Partial<Record<Role, Heard>> = {};
   readonly endpoints = new Map<string, Watch<EndpointSet>>();
+  /** By address and port. */
   readonly profiles = new Map<string, Watch<DestinationProfile | null>>();
   readonly outbound = new Map<string, Watch<OutboundPolicy | null>>();
   /** The policy of its port, and what the last word on it was. */
@@ -46,6 +73,8 @@ export class VirtualProxy implements Machine {
   readonly #world: World;
   readonly #clients: GrpcClient[] = [];
   #anchors: TrustAnchors | undefined;
+  /** A second client of identity, for requests that must not be granted. */
+  #certifier: GrpcClient | undefined;
   #closed = false;
 
   constructor(world: World, pod: Pod, name: string) {
@@ -60,10 +89,16 @@ export class VirtualProxy implements Machine {
     return identityOf(this.pod.metadata.namespace!, this.pod.spec.serviceAccountName!);
   }
 
+  /** Of its ServiceAccount. */
+  get #token(): Buffer {
+    const { metadata, spec } = this.pod;
+    return Buffer.from(`${metadata.namespace}:${spec.serviceAccountName}:${metadata.uid}`);
+  }
+
   async #start(): Promise<void> {
     const { clock, pod } = this;
     const world = this.#world;
-    const { namespace, name, uid } = pod.metadata;
+    const { namespace, name } = pod.metadata;
     const log = createLogger({
       level: world.verbose ? "info" : "off",
       write: (line) => world.say(`${this.name}: ${line}`),
@@ -82,26 +117,25 @@ export class VirtualProxy implements Machine {
     if (this.#closed) return;
     const client = (role: Role, admitted: () => Promise<void>) => {
       const last = {};
-      const made = new GrpcClient({
-        authority: `mesh-${role}:1`,
-        clock,
-        log,
-        registry,
-        connect: async () => {
-          await admitted();
-          const addresses = world.replicasOf(role);
-          if (addresses.length === 0) throw new Error(`mesh-${role} has no address`);
-          const replica = world.machine(chooseReplica(addresses, last, clock.random));
-          return world.network.connect(this, replica);
-        },
-      });
+      const connect = async () => {
+        await admitted();
+        const addresses = world.replicasOf(role);
+        if (addresses.length === 0) throw new Error(`mesh-${role} has no address`);
+        const replica = world.machine(chooseReplica(addresses, last, clock.random));
+        return world.network.connect(this, replica);
+      };
+      const made = new OverheardClient(
+        { authority: `mesh-${role}:1`, clock, log, registry, connect },
+        (method, message) => world.onAnswer({ proxy: this, method, message, heard: this.heard[role] }),
+      );
       this.#clients.push(made);
       return made;
     };
+    this.#certifier = client("identity", async () => {});
     const identity = new Identity({
       localName: this.localName,
       tokenFile: "token",
-      readFile: async () => Buffer.from(`${namespace}:${pod.spec.serviceAccountName}:${uid}`),
+      readFile: async () => this.#token,
       client: client("identity", async () => {}),
       anchors,
       clock,
@@ -111,7 +145,7 @@ export class VirtualProxy implements Machine {
       maxRefresh: 24 * 3_600_000,
     });
     this.identity = identity;
-    identity.subscribe(({ expiresAt }) => world.certified(this, expiresAt));
+    identity.subscribe(() => world.trace(`${this.name} is certified`));
     const certified = async () => {
       await identity.ready;
       if (identity.current!.expiresAt <= clock.now()) throw new Error("the certificate has expired");
@@ -148,8 +182,26 @@ export class VirtualProxy implements Machine {
       this.#world.trace(`${this.name} ${path} ${set.exists} ${[...set.endpoints.keys()].join(",")}`),
     );
     if (ip === undefined) return;
-    if (!this.profiles.has(ip)) this.profiles.set(ip, discovery.profile(ip, 80));
-    if (!this.outbound.has(ip)) this.outbound.set(ip, discovery.outboundPolicy(ip, 80));
+    this.ask(ip, 80);
+    for (const address of [ip, OUTSIDE])
+      if (!this.outbound.has(address)) this.outbound.set(address, discovery.outboundPolicy(address, 80));
+  }
+
+  /** Asks what an address is. */
+  ask(ip: string, port: number): void {
+    const { discovery, profiles } = this;
+    const key = `${ip}:${port}`;
+    if (discovery && !profiles.has(key)) profiles.set(key, discovery.profile(ip, port));
+  }
+
+  /** Asks for another's certificate, by its own token. @param granted what must not be */
+  pretend(name: string, granted: () => void): void {
+    const request = {
+      identity: name,
+      token: this.#token,
+      certificateSigningRequest: createCsr({ key: generateKey(), dnsName: name }),
+    };
+    this.#certifier?.unary(Certify, request, 5_000).then(granted, () => {});
   }
 
   /** Uses a Service no more. */

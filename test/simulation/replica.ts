@@ -11,6 +11,7 @@ import { type DestinationController, setUpDestination } from "../../src/controll
 import { setUpIdentity } from "../../src/controller/identity/main.ts";
 import { type PolicyController, setUpPolicy } from "../../src/controller/policy/main.ts";
 import { type Controller, type ControllerProcess, createController } from "../../src/controller/process.ts";
+import type { ReadFile } from "../../src/controller/watched-file.ts";
 import { KubeClient } from "../../src/kube/client.ts";
 import type { LeaderElection } from "../../src/kube/lease.ts";
 import type { Reflector } from "../../src/kube/reflector.ts";
@@ -18,18 +19,24 @@ import { createLogger } from "../../src/log/logger.ts";
 import { Registry } from "../../src/metrics/registry.ts";
 import { COLLECTION, MESH } from "./cluster.ts";
 import { MAX_QUEUED, type Machine } from "./network.ts";
+import type { Rule } from "./rules.ts";
+import type { Theme } from "./themes.ts";
 import { MachineClock } from "./time.ts";
 import type { World } from "./world.ts";
 
 export const ROLES = ["destination", "policy", "identity"] as const;
 export type Role = (typeof ROLES)[number];
 
+/** Of a certificate, and what its clocks may differ, ms. */
+export const LIFETIME = 180_000;
+export const SKEW = 20_000;
+
 const ENV = {
   MESH_NAMESPACE: MESH,
   MESH_CLUSTER_NETWORKS: "10.0.0.0/8",
   MESH_DEFAULT_OPAQUE_PORTS: "3306",
-  MESH_ISSUANCE_LIFETIME: "3m",
-  MESH_CLOCK_SKEW_ALLOWANCE: "20s",
+  MESH_ISSUANCE_LIFETIME: `${LIFETIME}ms`,
+  MESH_CLOCK_SKEW_ALLOWANCE: `${SKEW}ms`,
   MESH_ISSUER_DIR: "issuer",
   MESH_TRUST_ROOTS_FILE: "anchors",
 };
@@ -37,9 +44,18 @@ const ENV = {
 /** Breaks something in a replica, to see that it is noticed. */
 export interface Mutation {
   readonly name: string;
+  /** The rules that it breaks, each in some simulations of the theme. */
+  readonly breaks: readonly Rule[];
+  readonly theme: Theme;
+  /** What a subscriber may have waiting, bytes. */
+  readonly maxQueued?: number;
+  /** What its controllers are made of. */
+  process?(process: ControllerProcess): Partial<ControllerProcess>;
   destination?(controller: DestinationController): void;
   policy?(controller: PolicyController): void;
   election?(election: LeaderElection): LeaderElection;
+  /** Made for each replica of identity. */
+  files?(read: ReadFile): ReadFile;
 }
 
 /** Somebody in the replica's own process who watches a Service, and keeps what it is told. */
@@ -77,6 +93,7 @@ export class Replica implements Machine {
     this.name = name;
     this.role = role;
     this.clock = new MachineClock(world.scheduler, world.chance.machines);
+    const { mutation } = world;
     const log = createLogger({
       level: world.verbose ? "info" : "off",
       write: (line) => world.say(`${name}: ${line}`),
@@ -101,7 +118,7 @@ export class Replica implements Machine {
       port: 0,
       clock: this.clock,
       identity: name,
-      limits: { maxQueued: MAX_QUEUED },
+      limits: { maxQueued: mutation?.maxQueued ?? MAX_QUEUED },
       listen: async (server) => {
         this.accept = (socket) => server.accept(socket);
         world.trace(`${name} serves`);
@@ -119,6 +136,7 @@ export class Replica implements Machine {
     const { mutation } = world;
     const process: ControllerProcess = {
       ...controller,
+      ...mutation?.process?.(controller),
       reflect: (options) => {
         const reflector = controller.reflect(options);
         if (!options.labelSelector) this.reflectors.set(options.path, reflector as unknown as Reflector);
@@ -140,7 +158,10 @@ export class Replica implements Machine {
     } else if (this.role === "policy") {
       this.policy = setUpPolicy(process);
       mutation?.policy?.(this.policy);
-    } else void setUpIdentity(process, (file) => world.authority.file(file));
+    } else {
+      const read = (file: string) => world.authority.file(file);
+      void setUpIdentity(process, mutation?.files?.(read) ?? read);
+    }
   }
 
   /** Its own view of the pods: all that it was told of. */

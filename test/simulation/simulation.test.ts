@@ -2,10 +2,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { MUTATIONS } from "./mutations.ts";
+import { RULES } from "./rules.ts";
 import { simulate } from "./simulation.ts";
+import { seedsOf } from "./themes.ts";
 
 const test = suite("simulation");
-/** Within so many seeds each mutation is found. */
+/** Within so many seeds of its theme each mutation is found. */
 const SEEDS = 12;
 
 test("the same seed gives the same trace, another one another", async () => {
@@ -26,15 +28,24 @@ test("a few seeds keep all rules", async () => {
   }
 });
 
+test("each rule has a fault that it must find", () => {
+  const found = new Set(MUTATIONS.flatMap(({ breaks }) => breaks));
+  assert.equal(
+    RULES.filter((rule) => !found.has(rule)),
+    [],
+  );
+});
+
 for (const mutation of MUTATIONS)
   test(`noticed: ${mutation.name}`, async () => {
-    const tried: number[] = [];
-    for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const missing = new Set(mutation.breaks);
+    const seeds = seedsOf(mutation.theme, SEEDS);
+    for (const seed of seeds) {
       const { broken } = await simulate({ seed, mutation });
-      if (broken.length > 0) return;
-      tried.push(seed);
+      for (const { rule } of broken) missing.delete(rule);
+      if (missing.size === 0) return;
     }
-    assert.unreachable(`none of the seeds ${tried.join(", ")} noticed it`);
+    assert.unreachable(`the seeds ${seeds.join(", ")} do not break ${[...missing].join(", ")}`);
   });
 
 test.run();

@@ -7,14 +7,32 @@ import { API, SimulatedApiServer, type Write } from "./api-server.ts";
 import { MeshAuthority } from "./authority.ts";
 import { Cluster, COLLECTION, isLive, isMeshed } from "./cluster.ts";
 import { type Machine, Network } from "./network.ts";
-import { VirtualProxy } from "./proxy.ts";
+import { PolicyAuthor } from "./policy-author.ts";
+import { type Heard, VirtualProxy } from "./proxy.ts";
 import { type Mutation, Replica, ROLES, type Role } from "./replica.ts";
+import type { Rule } from "./rules.ts";
+import { type Theme, themeOf } from "./themes.ts";
 import { Scheduler } from "./time.ts";
 
 export interface WorldOptions {
   readonly seed: number;
   readonly verbose: boolean;
   readonly mutation: Mutation | undefined;
+}
+
+export interface Broken {
+  readonly rule: Rule;
+  /** With the time. */
+  readonly text: string;
+}
+
+/** What a proxy was answered. */
+export interface Answer {
+  readonly proxy: VirtualProxy;
+  /** Path of the method. */
+  readonly method: string;
+  readonly message: unknown;
+  readonly heard: Heard | undefined;
 }
 
 /** Replicas of each controller. */
@@ -29,30 +47,33 @@ export class World {
   readonly network: Network;
   readonly api: SimulatedApiServer;
   readonly cluster: Cluster;
+  readonly policy: PolicyAuthor;
   readonly authority = new MeshAuthority();
   readonly replicas = new Map<string, Replica>();
   readonly proxies = new Map<string, VirtualProxy>();
+  readonly theme: Theme;
   /** Rules that were broken. */
-  readonly broken: string[] = [];
+  readonly broken: Broken[] = [];
   readonly #hash = createHash("sha256");
   readonly #machines = new Map<string, Machine>();
   #made = 0;
   /** Whether the proxies of new pods start by themselves. */
   open = true;
-  onCertified: (proxy: VirtualProxy, expiresAt: number) => void = () => {};
+  onAnswer: (answer: Answer) => void = () => {};
   onWrite: (write: Write) => void = () => {};
 
   constructor({ seed, verbose, mutation }: WorldOptions) {
     this.verbose = verbose;
+    this.theme = themeOf(seed);
     this.mutation = mutation;
     const stream = (name: number) => new Chance(Math.imul(seed, 0x9e3779b1) + Math.imul(name, 0x85ebca6b));
     this.chance = { faults: stream(1), cluster: stream(2), machines: stream(3) };
     this.network = new Network(this.scheduler, stream(4));
     this.api = new SimulatedApiServer(this.scheduler, stream(5), this.network);
-    this.network.onDelivery = ({ machine, peer }, sentAt) => {
+    this.network.onDelivery = ({ machine, peer }, madeAt) => {
       const proxy = this.proxies.get(machine.name);
       const replica = this.replicas.get(peer.machine.name);
-      if (proxy && replica) proxy.heard[replica.role] = { replica: replica.name, sentAt };
+      if (proxy && replica) proxy.heard[replica.role] = { replica: replica.name, madeAt };
     };
     this.api.review = (token) => {
       const [namespace, account] = token.split(":");
@@ -63,6 +84,9 @@ export class World {
       this.onWrite(write);
     };
     this.cluster = new Cluster(this.api, this.scheduler, this.chance.cluster);
+    this.policy = new PolicyAuthor(this.api, this.scheduler, this.chance.cluster, this.cluster.apps);
+    if (this.theme === "authorization" || this.theme === "leaders") this.policy.begin("inbound");
+    if (this.theme === "traffic" || this.theme === "leaders") this.policy.begin("outbound");
     for (const role of ROLES) for (let at = 0; at < REPLICAS; at += 1) this.addReplica(role);
     this.attendPods();
   }
@@ -82,9 +106,10 @@ export class World {
     return this.#hash.copy().digest("hex");
   }
 
-  break(rule: string): void {
-    this.trace(`BROKEN ${rule}`);
-    this.broken.push(`at ${(this.scheduler.now / 1_000).toFixed(3)} s: ${rule}`);
+  /** @param what is not as the rule would have it */
+  break(rule: Rule, what: string): void {
+    this.trace(`BROKEN ${rule}: ${what}`);
+    this.broken.push({ rule, text: `at ${(this.scheduler.now / 1_000).toFixed(3)} s, ${rule}: ${what}` });
   }
 
   machine(name: string): Machine {
@@ -148,11 +173,6 @@ export class World {
   use(proxy: VirtualProxy, namespace: string, name: string): void {
     const service = this.api.get<Service>(COLLECTION.services, namespace, name);
     proxy.use(`${name}.${namespace}.svc.cluster.local:80`, service?.spec.clusterIP);
-  }
-
-  certified(proxy: VirtualProxy, expiresAt: number): void {
-    this.trace(`${proxy.name} is certified`);
-    this.onCertified(proxy, expiresAt);
   }
 
   /** Links that may be cut: proxies and replicas, replicas and the API server. */
