@@ -27,8 +27,9 @@ import {
   parseCertificates,
   verifyChain,
 } from "../../src/pki/index.ts";
-import { systemClock } from "../../src/util/clock.ts";
+import { type Clock, systemClock } from "../../src/util/clock.ts";
 import { ApiServer } from "../support/api-server.ts";
+import { ManualClock } from "../support/clock.ts";
 import { TestGrpcClient } from "../support/grpc-client.ts";
 import { until } from "../support/until.ts";
 
@@ -378,7 +379,7 @@ interface Source {
   readonly registry: Registry;
 }
 
-function issuerSource(): Source {
+function issuerSource(timers: Pick<Clock, "after" | "clear"> = systemClock): Source {
   const told: string[] = [];
   const registry = new Registry();
   const clock = { now };
@@ -387,7 +388,12 @@ function issuerSource(): Source {
     owner: { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-identity", namespace: "mesh-system" },
     registry,
     log: createLogger({ level: "off" }),
-    clock: { ...systemClock, now: () => clock.now },
+    clock: {
+      ...systemClock,
+      now: () => clock.now,
+      after: (ms, fn) => timers.after(ms, fn),
+      clear: (timer) => timers.clear(timer),
+    },
   });
   return { source, clock, told, registry };
 }
@@ -459,6 +465,28 @@ test("the issuer is taken, replaced, refused and kept as its files change, and e
   assert.match(metrics, /issuer_updates_total\{result="updated"\} 3/);
   assert.match(metrics, /issuer_updates_total\{result="invalid"\} 3/);
   assert.match(metrics, /issuer_updates_total\{result="skipped"\} 2/);
+});
+
+test("an issuer that begins later, by our clock, is taken when its time comes, unless another came", async () => {
+  const timers = new ManualClock();
+  const { source, told, clock } = issuerSource(timers);
+  const later = createIssuer({ root: authority, commonName: "later", lifetimeMs: DAY, now: now + 30_000 });
+  const pass = (ms: number) => {
+    clock.now += ms;
+    return timers.advance(ms);
+  };
+  source.take(issuer.pem, issuer.keyPem, root.pem);
+  source.take(later.pem, later.keyPem, root.pem);
+  await pass(5_000);
+  assert.is(source.current!.certificate.toString(), issuer.pem);
+  await pass(10_000);
+  assert.is(source.current!.certificate.toString(), later.pem);
+  assert.match(told.join(), /^Warning IssuerValidationFailed: .*not valid before.*,Normal IssuerUpdated/);
+  const muchLater = createIssuer({ root: authority, commonName: "x", lifetimeMs: DAY, now: now + 60_000 });
+  source.take(muchLater.pem, muchLater.keyPem, root.pem);
+  source.take(issuer.pem, issuer.keyPem, root.pem);
+  await pass(60_000);
+  assert.is(source.current!.certificate.toString(), issuer.pem);
 });
 
 test("that the issuer has ended is told once in ten minutes", () => {

@@ -202,7 +202,7 @@ const happenings = (lasting: Lasting): Happening[] => [
       lasting.begin(world, seconds(world, 8, 20), () => {
         for (const proxy of deaf) proxy.deaf = false;
       });
-      world.policy.flap(150, 25);
+      world.policy.flap(200, 60);
     },
   },
   {

@@ -5,6 +5,7 @@ import {
   type Authority,
   issueLeaf,
   notAfterOf,
+  notBeforeOf,
   parseCertificates,
   parseCsr,
   parsePrivateKey,
@@ -21,11 +22,17 @@ export interface Issuer extends Authority {
 /** An issuer that is not taken: it cannot be read, or it can and is not valid for these anchors now. */
 export class IssuerError extends Error {
   readonly readable: boolean;
+  /** When what is not valid yet will be, ms since the epoch. */
+  readonly validFrom: number | undefined;
 
-  constructor(message: string, { readable }: { readonly readable: boolean }) {
+  constructor(
+    message: string,
+    { readable, validFrom }: { readonly readable: boolean; readonly validFrom?: number | undefined },
+  ) {
     super(message);
     this.name = "IssuerError";
     this.readable = readable;
+    this.validFrom = validFrom;
   }
 }
 
@@ -41,7 +48,8 @@ export function readIssuer(certificatePem: string, keyPem: string, anchorsPem: s
       throw new IssuerError(`${what}: ${errorMessage(error)}`, { readable: false });
     }
   };
-  const invalid = (message: string) => new IssuerError(message, { readable: true });
+  const invalid = (message: string, validFrom?: number) =>
+    new IssuerError(message, { readable: true, validFrom });
   const [certificate, ...intermediates] = read("the issuer certificate", () =>
     parseCertificates(certificatePem),
   );
@@ -53,7 +61,13 @@ export function readIssuer(certificatePem: string, keyPem: string, anchorsPem: s
   if (privateKey.asymmetricKeyDetails?.namedCurve !== "prime256v1")
     throw invalid("expected an issuer key of ECDSA P-256");
   const result = verifyChain(certificate!, intermediates, anchors, now);
-  if (!result.ok) throw invalid(`the issuer does not chain to a trust anchor: ${result.reason}`);
+  if (!result.ok) {
+    const begins = [certificate!, ...intermediates, ...anchors].map(notBeforeOf).filter((at) => at > now);
+    throw invalid(
+      `the issuer does not chain to a trust anchor: ${result.reason}`,
+      begins.length > 0 ? Math.min(...begins) : undefined,
+    );
+  }
   const isAnchor = (c: X509Certificate) =>
     anchors.some((anchor) => anchor.fingerprint256 === c.fingerprint256);
   // An issuer that is itself the anchor needs no chain: every verifier has it.

@@ -4,7 +4,7 @@ import type { X509Certificate } from "node:crypto";
 import type { Logger } from "../../log/logger.ts";
 import type { Registry } from "../../metrics/registry.ts";
 import { notAfterOf, parseCertificates } from "../../pki/index.ts";
-import type { Clock } from "../../util/clock.ts";
+import type { Clock, Timer } from "../../util/clock.ts";
 import { errorMessage } from "../../util/error.ts";
 import type { EventRecorder, InvolvedObject } from "../event-recorder.ts";
 import { type Issuer, IssuerError, readIssuer } from "./certifier.ts";
@@ -20,6 +20,8 @@ export interface IssuerSourceOptions {
 
 /** An event about an issuer that has ended is written so often, ms. */
 const ENDED_INTERVAL = 600_000;
+/** One that is not valid yet is looked at again after this at the latest, ms. */
+const LONGEST_WAIT = 3_600_000;
 
 /** How metrics and log name a certificate: its serial number, as OpenSSL prints it. */
 export const serialOf = (certificate: X509Certificate): string => certificate.serialNumber.toLowerCase();
@@ -30,6 +32,8 @@ export class IssuerSource {
   #current: Issuer | undefined;
   #anchors: readonly X509Certificate[] = [];
   #endedAgain = 0;
+  /** Until one that came is valid. */
+  #early: Timer | undefined;
 
   constructor(options: IssuerSourceOptions) {
     this.#options = options;
@@ -59,6 +63,7 @@ export class IssuerSource {
   take(certificate: string, key: string, anchors: string): void {
     const { clock, log } = this.#options;
     const before = this.#current;
+    clock.clear(this.#early);
     try {
       const issuer = readIssuer(certificate, key, anchors, clock.now());
       for (const gone of this.#anchors) this.#forget(gone);
@@ -66,6 +71,12 @@ export class IssuerSource {
       this.#current = issuer;
     } catch (error) {
       this.refuse(error);
+      // Whoever made it may have a clock that is ahead of ours: its files do not change again when its time comes.
+      const from = error instanceof IssuerError ? error.validFrom : undefined;
+      if (from !== undefined)
+        this.#early = clock.after(Math.min(from - clock.now(), LONGEST_WAIT), () =>
+          this.take(certificate, key, anchors),
+        );
       return;
     }
     const { certificate: now } = this.#current;
