@@ -1,5 +1,5 @@
 // `npm run bench:discovery`: what it costs to tell proxies what they watch. The destination controller, or the policy
-// controller, runs as in the image, alone on a core; a generated cluster and its proxies run beside it in this process, so
+// controller, runs as in the image; a generated cluster and its proxies run beside it in this process, so
 // that its memory is its own.
 //
 //   npm run bench:discovery -- [--only scale,services,endpoints,proxies,rate] [--seconds 10] [--write]

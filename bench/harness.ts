@@ -197,7 +197,7 @@ export class Bench {
 
   start(
     name: string,
-    core: number,
+    core: number | readonly number[],
     command: string,
     args: readonly string[],
     env: NodeJS.ProcessEnv = {},
