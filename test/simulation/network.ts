@@ -25,6 +25,16 @@ export interface Machine {
   deaf: boolean;
 }
 
+/** A piece of what one end sends. */
+interface Parcel {
+  /** Undefined: the end. */
+  readonly chunk: Buffer | undefined;
+  /** When it was made, or earlier. */
+  readonly madeAt: number;
+  /** When it arrives, at the earliest. */
+  readonly at: number;
+}
+
 /** One end of a connection. */
 export class SimulatedSocket extends Duplex {
   readonly machine: Machine;
@@ -33,6 +43,8 @@ export class SimulatedSocket extends Duplex {
   /** What is sent arrives after this, so that nothing overtakes. */
   last = 0;
   inFlight = 0;
+  /** What is on its way from here, in the order in which it was sent; the first of it arrives before the second is looked at. */
+  readonly underway: Parcel[] = [];
   waiting: (() => void) | undefined;
   /** Since when it has not taken all that was to be sent: what is sent now may have been made then. */
   congestedSince: number | undefined;
@@ -147,21 +159,26 @@ export class Network {
     const madeAt = from.congestedSince ?? now;
     from.inFlight += size;
     from.last = Math.max(from.last, now + this.latency(from.machine, from.peer.machine));
-    const arrive = () => {
-      const to = from.peer;
-      if (to.destroyed || !to.machine.clock.running) return;
-      if (to.machine.deaf || this.isCut(from.machine.name, to.machine.name)) {
-        // In order still: all that waits is looked at again in the order in which it was sent.
-        from.last = Math.max(from.last, this.#scheduler.now + 500);
-        this.#scheduler.at(this.#scheduler.now + 500, arrive);
-        return;
-      }
-      from.inFlight -= size;
-      this.onDelivery(to, madeAt);
-      to.push(chunk ?? null);
-      this.#taken(from);
-    };
-    this.#scheduler.at(from.last, arrive);
+    from.underway.push({ chunk, madeAt, at: from.last });
+    if (from.underway.length === 1) this.#scheduler.at(from.last, () => this.#arrive(from));
+  }
+
+  /** The first of what is under way has come, if it is let through. */
+  #arrive(from: SimulatedSocket): void {
+    const to = from.peer;
+    if (to.destroyed || !to.machine.clock.running) return;
+    if (to.machine.deaf || this.isCut(from.machine.name, to.machine.name)) {
+      this.#scheduler.after(500, () => this.#arrive(from));
+      return;
+    }
+    const { chunk, madeAt } = from.underway[0]!;
+    from.inFlight -= chunk?.length ?? 0;
+    this.onDelivery(to, madeAt);
+    to.push(chunk ?? null);
+    this.#taken(from);
+    from.underway.shift();
+    const [next] = from.underway;
+    if (next) this.#scheduler.at(next.at, () => this.#arrive(from));
   }
 
   /** There is room again for what waits. */
