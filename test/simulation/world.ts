@@ -72,8 +72,9 @@ export class World {
     this.api = new SimulatedApiServer(this.scheduler, stream(5), this.network);
     this.network.onDelivery = ({ machine, peer }, madeAt) => {
       const proxy = this.proxies.get(machine.name);
-      const replica = this.replicas.get(peer.machine.name);
-      if (proxy && replica) proxy.heard[replica.role] = { replica: replica.name, madeAt };
+      // A replica that is lost meanwhile is heard still: what it had sent is on its way.
+      const from = peer.machine;
+      if (proxy && from instanceof Replica) proxy.heard[from.role] = { replica: from.name, madeAt };
     };
     this.api.review = (token) => {
       const [namespace, account] = token.split(":");
