@@ -183,15 +183,26 @@ export class Reflector<T extends KubeObject = KubeObject> {
 
   async #list(): Promise<string> {
     const fresh = new Set<string>();
+    const changed = new Map<string, T>();
     let version = "0";
+    const take = () => {
+      for (const [key, kept] of changed) this.#keep(key, kept);
+      changed.clear();
+    };
     // Page by page: a large collection whole would be many times what is kept of it.
     for await (const page of this.#client.pages<T>(this.#options.path, this.#query(), this.#abort.signal)) {
       for (const object of page.items) {
-        fresh.add(keyOf(object));
-        this.#put(object);
+        const key = keyOf(object);
+        fresh.add(key);
+        const kept = this.#kept(key, object);
+        if (kept) changed.set(key, kept);
       }
+      // Later lists are taken whole, in one turn. Some pages of the new among the rest of the old are what the cluster
+      // never was: a port whose old Server is changed and whose new one is on a later page would be open to everybody.
+      if (!this.#isSynced) take();
       version = page.metadata.resourceVersion ?? version;
     }
+    take();
     this.stats.lists += 1;
     this.stats.heardAt = this.#clock.monotonic();
     for (const [key, old] of this.#objects) {
@@ -211,10 +222,20 @@ export class Reflector<T extends KubeObject = KubeObject> {
 
   #put(object: T): void {
     const key = keyOf(object);
+    const kept = this.#kept(key, object);
+    if (kept) this.#keep(key, kept);
+  }
+
+  /** What to keep of it; undefined: this version of it is known. */
+  #kept(key: string, object: T): T | undefined {
     const old = this.#objects.get(key);
     const version = object.metadata.resourceVersion;
-    if (old && version !== undefined && old.metadata.resourceVersion === version) return;
-    const kept = this.#options.transform?.(object, old) ?? object;
+    if (old && version !== undefined && old.metadata.resourceVersion === version) return undefined;
+    return this.#options.transform?.(object, old) ?? object;
+  }
+
+  #keep(key: string, kept: T): void {
+    const old = this.#objects.get(key);
     this.#objects.set(key, kept);
     if (old && old.metadata.uid !== kept.metadata.uid) {
       // Deleted and made again while we did not look: handlers must not take it for a change.

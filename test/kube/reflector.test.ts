@@ -102,6 +102,22 @@ test("a version that is too old means a new list, and what vanished is told as d
     );
   }, three));
 
+test("a later list is told whole at once, however many pages it has: nobody acts on a mixture of old and new", () =>
+  withReflector(async (server, events, reflector) => {
+    const seen: string[][] = [];
+    const look = () => setImmediate(() => seen.push([...reflector.list()].map(keyOf).sort()));
+    reflector.on({ updated: look, deleted: look });
+    server.objects.delete("b");
+    server.version += 100;
+    server.oldest = server.version;
+    for (const name of "acdefg") server.put(name);
+    server.cutWatches();
+    await until(() => events.filter((e) => e === "synced").length === 2);
+    await until(() => seen.length >= 3);
+    const whole = [..."acdefg"].map((name) => `ns/${name}`);
+    for (const names of seen) assert.equal(names, whole);
+  }, three));
+
 test("a server that refuses is asked again, and syncing waits", async () => {
   let refusals = 3;
   await withReflector(
