@@ -1,6 +1,7 @@
 // Proxies as a controller sees them: connections with a stream for each thing that they ask. They only take what they are
 // told, and look for the changes in it: a whole HTTP/2 here would measure itself.
 import { connect, type Socket } from "node:net";
+import { FRAME_HEAD } from "../../src/api/grpc-frame.ts";
 import { CLIENT_PREFACE, FLAG, HEAD, TYPE, writeHead } from "../../src/http2/frame.ts";
 import { HpackEncoder } from "../../src/http2/hpack.ts";
 import { SETTING, writeSettings } from "../../src/http2/settings.ts";
@@ -10,7 +11,6 @@ import type { Ask, Subject } from "./subject.ts";
 const ROOM = 0x7fff_0000;
 /** What one read takes at most, bytes. */
 const READ = 256 * 1024;
-const GRPC_HEAD = 5;
 const EMPTY = Buffer.alloc(0);
 
 /** Told of each change that a stream is told, and when it was read (performance.now()). */
@@ -105,12 +105,12 @@ class Connection {
       end = bytes.length;
       this.#begun.delete(stream);
     }
-    while (end - at >= GRPC_HEAD) {
-      const next = at + GRPC_HEAD + bytes.readUInt32BE(at + 1);
+    while (end - at >= FRAME_HEAD) {
+      const next = at + FRAME_HEAD + bytes.readUInt32BE(at + 1);
       if (next > end) break;
       this.#told += 1;
       if (this.#looked[askOf(stream)]!)
-        this.#read(bytes, at + GRPC_HEAD, next, (id) => this.#onHeard(id, now));
+        this.#read(bytes, at + FRAME_HEAD, next, (id) => this.#onHeard(id, now));
       at = next;
     }
     if (at < end) this.#begun.set(stream, Buffer.from(bytes.subarray(at, end)));

@@ -1,14 +1,16 @@
 // gRPC's framing: one flag byte (0: not compressed), a big-endian length, the message.
 
+/** Bytes of the flag and the length. */
+export const FRAME_HEAD = 5;
 /** Messages larger than this are refused unless a limit is given, bytes (gRPC's usual default). */
 const MAX_GRPC_MESSAGE = 4 * 1024 * 1024;
 
 /** A framed message. */
 export function frame(body: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(body.length + 5);
+  const out = Buffer.allocUnsafe(body.length + FRAME_HEAD);
   out[0] = 0;
   out.writeUInt32BE(body.length, 1);
-  body.copy(out, 5);
+  body.copy(out, FRAME_HEAD);
   return out;
 }
 
@@ -21,8 +23,9 @@ export class GrpcFrameError extends Error {
 
 /** The message of a chunk that is exactly one, as nearly all small ones come: a view. Undefined: it is for a Deframer. */
 export function wholeMessage(chunk: Buffer, limit: number): Buffer | undefined {
-  if (chunk.length < 5 || chunk.length > limit + 5 || chunk[0] !== 0) return undefined;
-  return chunk.readUInt32BE(1) === chunk.length - 5 ? chunk.subarray(5) : undefined;
+  const size = chunk.length - FRAME_HEAD;
+  if (size < 0 || size > limit || chunk[0] !== 0) return undefined;
+  return chunk.readUInt32BE(1) === size ? chunk.subarray(FRAME_HEAD) : undefined;
 }
 
 /** Cuts a byte stream into messages. */
@@ -48,17 +51,18 @@ export class Deframer {
     this.#parts.push(chunk);
     this.#size += chunk.length;
     const out: Buffer[] = [];
-    while (this.#size >= 5) {
+    while (this.#size >= FRAME_HEAD) {
       const head = this.#joined();
       if (head[0] !== 0)
         throw new GrpcFrameError(head[0] === 1 ? "compressed message" : `frame flag ${head[0]}`);
       const length = head.readUInt32BE(1);
       if (length > this.#limit)
         throw new GrpcFrameError(`message of ${length} bytes, the limit is ${this.#limit}`);
-      if (this.#size < length + 5) break;
-      out.push(head.subarray(5, length + 5));
-      this.#parts = [head.subarray(length + 5)];
-      this.#size -= length + 5;
+      const end = FRAME_HEAD + length;
+      if (this.#size < end) break;
+      out.push(head.subarray(FRAME_HEAD, end));
+      this.#parts = [head.subarray(end)];
+      this.#size -= end;
     }
     return out;
   }
@@ -68,8 +72,10 @@ export class Deframer {
     if (this.#parts.length > 1) {
       // Joining at each small chunk of a large message would be quadratic: only look at the head until all is here.
       const first = this.#parts[0]!;
-      if (first.length >= 5 && this.#size < first.readUInt32BE(1) + 5 && first.readUInt32BE(1) <= this.#limit)
-        return first;
+      if (first.length >= FRAME_HEAD) {
+        const length = first.readUInt32BE(1);
+        if (this.#size < FRAME_HEAD + length && length <= this.#limit) return first;
+      }
       this.#parts = [Buffer.concat(this.#parts, this.#size)];
     }
     return this.#parts[0]!;

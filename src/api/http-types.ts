@@ -17,6 +17,17 @@ export const REGISTERED_METHODS = [
 /** Values of Scheme.registered, in wire order. */
 export const REGISTERED_SCHEMES = ["http", "https"] as const;
 
+/** The message of a name: its place among those that have one, or itself. */
+function registration(names: readonly string[]) {
+  return (name: string): { registered: number } | { unregistered: string } => {
+    const registered = names.indexOf(name);
+    return registered < 0 ? { unregistered: name } : { registered };
+  };
+}
+
+export const methodMessage = registration(REGISTERED_METHODS);
+export const schemeMessage = registration(REGISTERED_SCHEMES);
+
 export const HttpMethod = message("io.linkerd.proxy.http_types.HttpMethod", {
   registered: member(enumeration(1)),
   unregistered: member(string(2)),

@@ -81,13 +81,16 @@ export class CheckContext {
     return (await (await this.client()).list<T>(path, labelSelector ? { labelSelector } : {})).items;
   }
 
-  /** The API version in which the cluster serves a kind, of several the preferred one; undefined: it does not. */
-  async servedAs(group: string, kind: string): Promise<string | undefined> {
-    for (const { groupVersion } of (await this.#served(`/apis/${group}`)).versions ?? []) {
-      const { resources = [] } = await this.#served(`/apis/${groupVersion}`);
-      if (resources.some((resource) => resource.kind === kind)) return groupVersion;
-    }
-    return undefined;
+  /** The kinds of a group that the cluster serves, each with its API version, of several the preferred one. */
+  async servedKinds(group: string): Promise<ReadonlyMap<string, string>> {
+    const { versions = [] } = await this.#served(`/apis/${group}`);
+    const documents = await Promise.all(
+      versions.map(({ groupVersion }) => this.#served(`/apis/${groupVersion}`)),
+    );
+    const kinds = new Map<string, string>();
+    for (const [at, { resources = [] }] of documents.entries())
+      for (const { kind } of resources) if (!kinds.has(kind)) kinds.set(kind, versions[at]!.groupVersion);
+    return kinds;
   }
 
   /** What the API server says of a group, or of a version of one; nothing of what it does not serve. */

@@ -16,6 +16,9 @@ import {
 import type { ControllerProcess } from "./process.ts";
 import { type ServedKind, ServedKinds } from "./served-kinds.ts";
 
+/** While changes pour in, proxies are told this often, ms: each write to a connection then carries several of them. */
+export const TELLING_PACE = 50;
+
 interface Sink<R> {
   put(record: R, metadata: ObjectMeta): void;
   remove(namespace: string, name: string): void;
@@ -82,4 +85,13 @@ export function followKinds(
   process.readyWhen(what, () => served.isSynced);
   process.onStop(() => served.stop());
   return served;
+}
+
+/**
+ * To be called once the first lists were read: only a tenth of them is kept, V8 would grow with the rest of it, and what it
+ * has collected it would keep for later. Nothing without --expose-gc; Node 20 does not know of flavors, and gives the
+ * memory back all the same.
+ */
+export function collectLists(): void {
+  globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" });
 }

@@ -184,7 +184,7 @@ const PATHS = {
  * behind is garbage by the time it is looked at, and does not grow old. Old memory grows by 40 % between its collections,
  * where V8 would let it grow further: much of it is what became garbage late. It is marked in threads: on the main one, whatever
  * changes meanwhile is told half a second later. Collected once the cluster is known
- * (controller/destination/main.ts, controller/policy/main.ts). `npm run bench:discovery` measures them.
+ * (controller/cluster-feed.ts). `npm run bench:discovery` measures them.
  */
 export const DISCOVERY_NODE_FLAGS: readonly string[] = [
   "--max-semi-space-size=8",

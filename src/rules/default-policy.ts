@@ -1,7 +1,7 @@
 // The default inbound policies: who may call a port for which no rule was written.
 import { networkOf } from "../api/address.ts";
 import type { MessageOf } from "../api/codec.ts";
-import { REGISTERED_METHODS } from "../api/http-types.ts";
+import { methodMessage } from "../api/http-types.ts";
 import type { Authz, HttpRoute, Server } from "../api/inbound.ts";
 import { durationOf } from "../api/time.ts";
 import { ACCESS_POLICIES, type AccessPolicy } from "../crds/access-policy.ts";
@@ -92,7 +92,7 @@ export function defaultHttpRoutes(probes: readonly Probe[]): MessageOf<typeof Ht
                   path: { exact: path },
                   headers: [],
                   queryParams: [],
-                  method: { registered: (REGISTERED_METHODS as readonly string[]).indexOf(method) },
+                  method: methodMessage(method),
                 })),
                 filters: [],
               },

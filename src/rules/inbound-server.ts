@@ -3,7 +3,7 @@
 import type { MessageOf } from "../api/codec.ts";
 import type { GrpcRouteMatch } from "../api/grpc-route.ts";
 import type { HttpRouteMatch } from "../api/http-route.ts";
-import { REGISTERED_METHODS } from "../api/http-types.ts";
+import { methodMessage } from "../api/http-types.ts";
 import type { Authz, GrpcRoute, HttpLocalRateLimit, HttpRoute, Server } from "../api/inbound.ts";
 import { durationOf } from "../api/time.ts";
 import {
@@ -150,7 +150,7 @@ function grpcRouteOf({ route, authorizations }: InboundRoute): MessageOf<typeof 
   };
 }
 
-const POST = { registered: REGISTERED_METHODS.indexOf("POST") };
+const POST = methodMessage("POST");
 
 function callAsHttp({ rpc, headers }: MessageOf<typeof GrpcRouteMatch>): MessageOf<typeof HttpRouteMatch> {
   const { service = "", method = "" } = rpc ?? {};

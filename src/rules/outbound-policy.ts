@@ -101,8 +101,11 @@ export function outboundPolicy(facts: OutboundFacts): Policy {
   return { metadata: parentMetadata(facts.parent), protocol: protocolOf(facts) };
 }
 
+/** How the bytes of a port are read. */
+export type AppProtocol = "opaque" | "http1" | "http2" | "detect";
+
 /** How the port's bytes are read: an annotation that says opaque wins; then appProtocol, an unknown one is opaque. */
-export function appProtocolOf(parent: OutboundFacts["parent"]): "opaque" | "http1" | "http2" | "detect" {
+export function appProtocolOf(parent: OutboundFacts["parent"]): AppProtocol {
   if (parent.kind === "EgressNetwork") return "detect";
   if (parent.opaque) return "opaque";
   if (parent.appProtocol === undefined) return "detect";

@@ -3,7 +3,7 @@
 import type { ProxyProtocol } from "../crds/index.ts";
 import type { BackendProblem } from "./backend-problem.ts";
 import { clusterOverlap } from "./egress-choice.ts";
-import type { appProtocolOf } from "./outbound-policy.ts";
+import type { AppProtocol } from "./outbound-policy.ts";
 import {
   byAge,
   type EgressNetworkRecord,
@@ -50,7 +50,7 @@ export type ParentFacts =
       readonly ports: readonly {
         readonly name: string;
         readonly port: number;
-        readonly protocol: ReturnType<typeof appProtocolOf>;
+        readonly protocol: AppProtocol;
       }[];
     }
   | { readonly kind: "egress"; readonly network: EgressNetworkRecord };
@@ -119,7 +119,7 @@ function acceptanceOf({ route, ref, parent, others, clusterNetworks }: RouteFact
 }
 
 /** Kinds of routes that hold on a port, by how its bytes are read. */
-const HELD: Readonly<Record<ReturnType<typeof appProtocolOf>, readonly RouteKind[]>> = {
+const HELD: Readonly<Record<AppProtocol, readonly RouteKind[]>> = {
   detect: ROUTE_KINDS,
   http1: ["HTTPRoute"],
   http2: ["HTTPRoute", "GRPCRoute"],

@@ -2,7 +2,7 @@
 // proxy API's own messages, and why a route cannot be applied, when it cannot. What admission warns of is what it says.
 import type { MessageOf } from "../api/codec.ts";
 import type { HeaderMatch, HostMatch, HttpRouteMatch } from "../api/http-route.ts";
-import { REGISTERED_METHODS, REGISTERED_SCHEMES } from "../api/http-types.ts";
+import { methodMessage, schemeMessage } from "../api/http-types.ts";
 import { type KubeObject, parseGoDuration, type RouteStatus } from "../crds/index.ts";
 import { errorMessage } from "../util/error.ts";
 import { compileFilters } from "./filters.ts";
@@ -220,7 +220,7 @@ function httpMatchOf({ path, method, headers, queryParams }: MatchSpec): Http {
         ? { name, exact: value }
         : unsupported(`queryParams[${index}].type`, expected(type, VALUE_TYPES));
     }),
-    ...(typeof method === "string" ? { method: methodOf(method) } : {}),
+    ...(typeof method === "string" ? { method: methodMessage(method) } : {}),
   };
 }
 
@@ -260,11 +260,6 @@ function expression(place: string, text: string): string {
   } catch (error) {
     return unsupported(place, errorMessage(error));
   }
-}
-
-function methodOf(method: string): NonNullable<Http["method"]> {
-  const registered = (REGISTERED_METHODS as readonly string[]).indexOf(method);
-  return registered < 0 ? { unregistered: method } : { registered };
 }
 
 function grpcMatchOf({ method, headers }: MatchSpec): Grpc {
@@ -342,7 +337,7 @@ function filterOf(kind: RouteKind, filter: FilterSpec): RouteFilter {
     default:
       return unsupported(
         "type",
-        `the mesh has no filter ${filter.type}; it has ${FILTERS[kind]?.join(", ")}`,
+        `the mesh has no filter ${filter.type}; it has ${FILTERS[kind]?.join(", ") ?? "none"}`,
       );
   }
 }
@@ -359,9 +354,8 @@ function redirectOf(
   redirect: NonNullable<FilterSpec["requestRedirect"]>,
 ): NonNullable<RouteFilter["redirect"]> {
   const { scheme, hostname = "", port = 0, statusCode = 302, path } = redirect;
-  const registered = (REGISTERED_SCHEMES as readonly string[]).indexOf(scheme ?? "");
   return {
-    scheme: scheme === undefined ? undefined : registered < 0 ? { unregistered: scheme } : { registered },
+    scheme: scheme === undefined ? undefined : schemeMessage(scheme),
     host: hostname,
     port,
     status: statusCode,

@@ -256,12 +256,17 @@ async function objectsOf(
 /** Every policy, route and profile, outside of the mesh's own namespace. */
 async function policies(context: CheckContext): Promise<Any[]> {
   const lists = await Promise.all(
-    KINDS.map(async ({ group, kind }) => {
-      const apiVersion = await context.servedAs(group, kind);
-      return apiVersion === undefined ? [] : objectsOf(context, apiVersion, kind);
+    [...new Set(KINDS.map(({ group }) => group))].map(async (group) => {
+      const served = await context.servedKinds(group);
+      return Promise.all(
+        KINDS.flatMap(({ group: of, kind }) => {
+          const apiVersion = of === group ? served.get(kind) : undefined;
+          return apiVersion === undefined ? [] : [objectsOf(context, apiVersion, kind)];
+        }),
+      );
     }),
   );
-  return lists.flat().filter(({ metadata }) => metadata.namespace !== context.mesh);
+  return lists.flat(2).filter(({ metadata }) => metadata.namespace !== context.mesh);
 }
 
 async function annotatedObjects(context: CheckContext): Promise<Any[]> {

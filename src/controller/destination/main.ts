@@ -6,16 +6,13 @@ import type { EndpointSlice } from "../../kube/types.ts";
 import { DESTINATION_LEASE } from "../../manifests/names.ts";
 import { paced } from "../../util/paced.ts";
 import { parsePortSet } from "../../util/port-set.ts";
-import { followCluster, followKinds } from "../cluster-feed.ts";
+import { collectLists, followCluster, followKinds, TELLING_PACE } from "../cluster-feed.ts";
 import { type ControllerProcess, runController } from "../process.ts";
 import { ExternalSliceWriter } from "./external-slice-writer.ts";
 import { MANAGED_BY, MANAGED_BY_LABEL } from "./external-slices.ts";
 import { DestinationIndex } from "./index.ts";
 import { destinationKinds } from "./kinds.ts";
 import { serveDestination } from "./service.ts";
-
-/** While changes pour in, proxies are told this often, ms: each write to a connection then carries several of them. */
-const PACE = 50;
 
 export function main(run: typeof runController = runController): Promise<void> {
   return run("destination", { port: 8086, adminPort: 9996 }, async (process) => {
@@ -37,7 +34,7 @@ export function setUpDestination(process: ControllerProcess): DestinationControl
     clusterDomain: env["MESH_CLUSTER_DOMAIN"] ?? "cluster.local",
     defaultOpaquePorts: parsePortSet(env["MESH_DEFAULT_OPAQUE_PORTS"] ?? ""),
   };
-  const index = new DestinationIndex(mesh, paced(clock, PACE));
+  const index = new DestinationIndex(mesh, paced(clock, TELLING_PACE));
   const writer = sliceWriter(process);
   const cluster = followCluster(process, {
     service: {
@@ -69,18 +66,10 @@ export function setUpDestination(process: ControllerProcess): DestinationControl
   serveDestination(server, { local: index, clusters: new Map() }, mesh);
   // Before the cluster is known every Service would seem to have no endpoints.
   const serving = Promise.all([cluster, kinds.synced]).then(() => {
-    collectAll();
+    collectLists();
     return process.serve(server);
   });
   return { index, serving };
-}
-
-/**
- * Of the lists that were read only a tenth is kept: V8 would grow with the rest of it, and what it has collected it would
- * keep for later. Nothing without --expose-gc; Node 20 does not know of flavors, and gives the memory back all the same.
- */
-function collectAll(): void {
-  globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" });
 }
 
 function sliceWriter(process: ControllerProcess): ExternalSliceWriter {

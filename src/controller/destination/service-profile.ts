@@ -6,7 +6,7 @@ import type {
   ResponseMatchShape,
   Route,
 } from "../../api/destination.ts";
-import { REGISTERED_METHODS } from "../../api/http-types.ts";
+import { methodMessage } from "../../api/http-types.ts";
 import { durationOf } from "../../api/time.ts";
 import { parseGoDuration } from "../../crds/duration.ts";
 import type { RequestMatch, ResponseMatch, ServiceProfile } from "../../crds/service-profile.ts";
@@ -125,7 +125,8 @@ function whole<M extends { all?: { matches: M[] } | undefined }>(matches: M[]): 
   return matches.length === 1 ? matches[0]! : ({ all: { matches } } as M);
 }
 
+/** Registered ones in whatever case they are written; others as they are. */
 function methodOf(method: string): NonNullable<RequestMatchShape["method"]> {
-  const registered = REGISTERED_METHODS.indexOf(method.toUpperCase() as never);
-  return registered < 0 ? { unregistered: method } : { registered };
+  const message = methodMessage(method.toUpperCase());
+  return "registered" in message ? message : { unregistered: method };
 }

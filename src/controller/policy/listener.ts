@@ -1,9 +1,7 @@
 // Who is told of policies, and what: messages as they are sent.
 import { decode, type Message, type Partially } from "../../api/codec.ts";
+import { FRAME_HEAD } from "../../api/grpc-frame.ts";
 import { encodeFrame } from "../grpc-server.ts";
-
-/** gRPC's bytes before a message. */
-const FRAME_HEAD = 5;
 
 /** Told of a policy, and of each that follows. An object: there are hundreds of thousands of them. */
 export interface Listener<Q> {

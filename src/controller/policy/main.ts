@@ -8,7 +8,7 @@ import { DEFAULT_POLICIES, isDefaultPolicy } from "../../rules/default-policy.ts
 import { parseCidr } from "../../util/ip.ts";
 import { paced } from "../../util/paced.ts";
 import { parsePortSet } from "../../util/port-set.ts";
-import { followCluster, followKinds } from "../cluster-feed.ts";
+import { collectLists, followCluster, followKinds, TELLING_PACE } from "../cluster-feed.ts";
 import { EventRecorder } from "../event-recorder.ts";
 import { createValidator } from "../policy-validator/review.ts";
 import { type ControllerProcess, runController } from "../process.ts";
@@ -19,8 +19,6 @@ import { servePolicy } from "./service.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { keyOf } from "./store.ts";
 
-/** While changes pour in, proxies are told this often, ms: what changed several times is made and told once. */
-const PACE = 50;
 const FIELD_MANAGER = "mesh-policy-controller";
 
 export function main(run: typeof runController = runController): Promise<void> {
@@ -44,7 +42,7 @@ export interface PolicyController {
 
 export function setUpPolicy(process: ControllerProcess): PolicyController {
   const facts = factsOf(process);
-  const index = new PolicyIndex(facts, paced(process.clock, PACE));
+  const index = new PolicyIndex(facts, paced(process.clock, TELLING_PACE));
   const status = statusWriter(process, index, facts);
   const cluster = followCluster(process, {
     service: {
@@ -82,8 +80,7 @@ export function setUpPolicy(process: ControllerProcess): PolicyController {
   observe(process, index);
   // Before the cluster is known every pod and Service would seem not to exist, and every port without a Server.
   const serving = Promise.all([cluster, kinds.synced]).then(() => {
-    // Of the lists that were read only a tenth is kept: V8 would grow with the rest of it (nothing without --expose-gc).
-    globalThis.gc?.();
+    collectLists();
     return process.serve(server);
   });
   return { index, serving };

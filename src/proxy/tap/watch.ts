@@ -6,7 +6,7 @@
 // An outbound request is told of once its endpoint is known, or is answered without one.
 import { addressOf } from "../../api/address.ts";
 import type { MessageOf, Partially } from "../../api/codec.ts";
-import { type Headers, REGISTERED_METHODS, REGISTERED_SCHEMES } from "../../api/http-types.ts";
+import { type Headers, methodMessage, schemeMessage } from "../../api/http-types.ts";
 import { type TapEvent, TapEventProxyDirection } from "../../api/tap.ts";
 import { durationOf } from "../../api/time.ts";
 import { ERROR } from "../../http2/frame.ts";
@@ -181,8 +181,8 @@ class TapRecord implements ExchangeRecord {
     };
     const { request } = exchange;
     const head = {
-      method: methodOf(request.method),
-      scheme: schemeOf(request.scheme),
+      method: methodMessage(request.method),
+      scheme: schemeMessage(request.scheme),
       authority: request.authority,
       path: pathOf(request),
     };
@@ -224,16 +224,6 @@ function eosOf({ complete, resetCode, error, grpcStatus }: ExchangeEnd, inHead: 
   }
   // Without a word of HTTP/2's: it broke on our side, or the client has gone.
   return { resetErrorCode: resetCode ?? (error === undefined ? ERROR.CANCEL : ERROR.INTERNAL_ERROR) };
-}
-
-function methodOf(method: string) {
-  const registered = (REGISTERED_METHODS as readonly string[]).indexOf(method);
-  return registered < 0 ? { unregistered: method } : { registered };
-}
-
-function schemeOf(scheme: string) {
-  const registered = (REGISTERED_SCHEMES as readonly string[]).indexOf(scheme);
-  return registered < 0 ? { unregistered: scheme } : { registered };
 }
 
 function requestFields({ version, request }: Exchange): Field[] {
